@@ -1,0 +1,33 @@
+# make summary: set everything up, run the study at the configured scale, build report/summary.pdf
+# make test:    set everything up, run the tests
+.PHONY: summary test bench bench-select clean
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= 4
+ENV := .venv/.complete
+# jobs of the workflow find the environment's python first; one thread each
+RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+summary: $(ENV)
+	$(RUN) snakemake --cores $(CORES) report/summary.pdf
+	@echo "report/summary.pdf is up to date"
+
+test: $(ENV)
+	$(RUN) python -m pytest tests
+
+bench: $(ENV)
+	$(RUN) python -m pytest tests --benchmark-only -m "not cuda"
+
+bench-select: $(ENV)
+	$(RUN) python benchmarks/bench_select.py
+
+$(ENV): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; got " + sys.version)'
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q -r constraints.txt
+	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $(ENV)
+
+clean:
+	rm -rf .venv .snakemake build *.egg-info logs results/smoke report/summary.pdf

@@ -1,0 +1,107 @@
+"""From a run's spec to its subset of an epoch: warm-up, points, selector, representatives, weights, and their measures."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustfl import gradients, rng, weights
+from robustfl.metrics import Coverage, label_quality
+from robustfl.selection import SELECTORS
+from robustfl.spec import RunSpec
+from robustfl.steps import Data
+from robustfl.train import Subset
+
+NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points; with uniform weights they cost no forward
+
+
+class Chooser:
+    """Callable (epoch, model) -> Subset. Its state (`state_dict`) is part of a checkpoint.
+
+    pretrained: the finished model whose points a `pretrained` spec selects from, once; None otherwise.
+    Raises ValueError for an unknown method.
+    """
+
+    def __init__(self, spec: RunSpec, data: Data, pretrained: nn.Module | None = None) -> None:
+        if spec.method not in SELECTORS:
+            raise ValueError(f"method must be one of {', '.join(SELECTORS)}; got {spec.method!r}")
+        if spec.pretrained and pretrained is None:
+            raise ValueError("pretrained must be a finished model for a spec with pretrained=True; got None")
+        self.spec, self.data, self.pretrained = spec, data, pretrained
+        self.given = data.given.cpu().numpy()
+        self.clean = (data.given == data.true).cpu().numpy()
+        self.needs_points = spec.method not in NO_POINTS or spec.weights != "uniform"
+        self.once = spec.pretrained or (spec.method == "full" and not self.needs_points)
+        self.coverage = Coverage(np.zeros(len(self.given), dtype=bool))
+        self.subset: Subset | None = None
+        self.hash = ""  # chain of sha256 over every selection's indices and weights
+
+    def __call__(self, epoch: int, model: nn.Module) -> Subset:
+        n, since = len(self.given), epoch - self.spec.warmup - 1
+        if since < 0:
+            return Subset(np.arange(n), np.ones(n), self.given)
+        if self.subset is not None and (self.once or since % self.spec.every):
+            kept = {k: v for k, v in self.subset.measures.items() if k != "overlap"}
+            return Subset(self.subset.indices, self.subset.weights, self.subset.classes, kept)
+        self.subset = self._select(epoch, model)
+        for part in (self.subset.indices, self.subset.weights):
+            self.hash = hashlib.sha256(self.hash.encode() + np.ascontiguousarray(part).tobytes()).hexdigest()
+        return self.subset
+
+    def _select(self, epoch: int, model: nn.Module) -> Subset:
+        spec, points = self.spec, None
+        if self.needs_points:
+            source = self.pretrained if spec.pretrained else model
+            points = gradients.points(source, self.data.images, self.data.given, spec.space, spec.precision)
+            points = points if points.is_cuda else points.numpy()
+        generator = rng.stream(spec.seed, "select", epoch)
+        blind = np.zeros((len(self.given), 1), dtype=np.float32) if points is None else points
+        picked = SELECTORS[spec.method](blind, self.given, spec.ratio, generator)
+        if spec.representative == "sampled":
+            picked = weights.sample_representatives(blind, self.given, picked, generator)
+        indices = picked.indices
+        w = self._weights(points, picked)
+        overlap = self.coverage.add(indices)
+        measures = label_quality(indices, w, self.clean)
+        measures |= {"overlap": overlap, "covered": self.coverage.share, "objective": None, "covered_ball": None}
+        if points is not None and spec.method != "full":
+            value, whole = weights.facility_value(points, self.given, indices)
+            measures["objective"] = value / whole if whole > 0 else 1.0
+            if spec.weights == "ball":
+                near = weights.within_ball(points, self.given, indices, spec.radius, spec.radius_unit)
+                measures["covered_ball"] = float(near.mean())
+        cost = len(self.given) if points is not None else 0
+        return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost)
+
+    def _weights(self, points, picked) -> np.ndarray:
+        """(k,) float64, not yet normalised."""
+        spec = self.spec
+        if spec.weights == "uniform":
+            return np.ones(len(picked.indices))
+        if spec.weights == "natural":
+            return picked.weights
+        if spec.weights == "cluster":
+            return weights.cluster(points, self.given, picked.indices)
+        return weights.ball(points, self.given, picked.indices, spec.radius, spec.radius_unit)
+
+    def state_dict(self) -> dict:
+        """Tensors and plain values: what a resumed run needs to go on to the bit."""
+        s, last = self.subset, self.coverage.last
+        return {
+            "hash": self.hash,
+            "picked": torch.from_numpy(self.coverage.picked),
+            "last": None if last is None else torch.from_numpy(last),
+            "subset": None if s is None else {
+                "indices": torch.from_numpy(s.indices), "weights": torch.from_numpy(s.weights), "measures": s.measures,
+            },
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        self.hash = state["hash"]
+        self.coverage = Coverage(state["picked"].numpy(), None if state["last"] is None else state["last"].numpy())
+        if state["subset"] is not None:
+            indices, w = state["subset"]["indices"].numpy(), state["subset"]["weights"].numpy()
+            self.subset = Subset(indices, w, self.given[indices], state["subset"]["measures"])

@@ -1,0 +1,161 @@
+"""The command line. torch is imported only by the commands that train."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+import robustfl
+from robustfl import study
+
+EXAMPLES = """examples:
+  robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
+  robustfl show cifar10_robust_agnostic0.4_full_seed0       what one run does, and which slide it belongs to
+  robustfl train cifar10_robust_agnostic0.4_full_seed0 --scale smoke --out /tmp/run
+  robustfl data fetch cifar10                               download and verify a data set
+  robustfl select --points X.npy --labels y.npy --ratio 0.4 --out subset.npz
+
+The whole study is one Snakemake target: snakemake --cores 4 report/summary.pdf"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 the work failed, 2 bad input."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say to it
+        return 0
+    except ValueError as error:  # StudyError and SpecError among them
+        print(f"robustfl: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, OSError) as error:
+        print(f"robustfl: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "robustfl", description="Train on selected and weighted subsets of the data, and reproduce the study of it.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"robustfl {robustfl.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    train = command("train", _train, "train one run of the study and write its record")
+    train.add_argument("name", help="a run name, see `robustfl runs`")
+    train.add_argument("--out", help="folder of the record (default: {results}/{scale}/runs/{name})")
+    train.add_argument("--spec", help="a spec.json to train instead of the study's spec of that name (needs no YAML)")
+    train.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1: run several at once)")
+    train.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="epochs between checkpoints")
+    runs = command("runs", _runs, "print the names of the study's runs, one a line")
+    runs.add_argument("--group", help="only this group of experiments")
+    show = command("show", _show, "print a run's full spec and the slide it belongs to, as YAML")
+    show.add_argument("name")
+    for sub in (train, runs, show):
+        sub.add_argument("--scale", choices=[*study.SCALES, "auto"], help="size of the study (default: the config's)")
+        _add_set(sub)
+
+    from robustfl.data import cli as data_cli
+    from robustfl.selection import cli as select_cli
+
+    data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
+    select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
+    report = command("report", _report, "gather the records: tables, figures, report")
+    report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
+    report.add_argument("--scale", choices=[*study.SCALES, "auto"])
+    report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
+    _add_set(report)
+    return parser
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config/config.yaml"
+    )
+
+
+def _config(args: argparse.Namespace) -> dict:
+    """config.yaml with --set applied. Raises StudyError for an unknown key."""
+    config = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
+    for item in args.set:
+        key, equals, value = item.partition("=")
+        if not equals or key not in config:
+            raise study.StudyError(f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}")
+        config[key] = yaml.safe_load(value)
+    return config
+
+
+def _study(args: argparse.Namespace) -> tuple[study.Study, dict]:
+    config = _config(args)
+    return study.load(args.scale, config), config
+
+
+def _train(args: argparse.Namespace) -> int:
+    if args.threads < 1:
+        raise ValueError(f"--threads must be >= 1; got {args.threads}")
+    if args.checkpoint_every < 1:
+        raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS; must be set before CUDA starts
+    if args.spec:
+        from robustfl.spec import RunSpec
+
+        spec, config, scale = RunSpec.from_dict(json.loads(Path(args.spec).read_text())), _config(args), "full"
+    else:
+        known, config = _study(args)
+        spec, scale = known.spec(args.name), known.scale
+    import torch
+
+    from robustfl.progress import watching
+    from robustfl.run import Options, run
+
+    torch.set_num_threads(args.threads)
+    torch.use_deterministic_algorithms(True)
+    options = Options(
+        config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
+    out = args.out or Path(config["results"]) / scale / "runs" / args.name
+    with watching(args.name, spec.epochs) as watch:
+        metrics = run(spec, out, args.name, options, watch)
+    print(f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}")
+    return 0
+
+
+def _runs(args: argparse.Namespace) -> int:
+    known, _ = _study(args)
+    if args.group is not None and args.group not in known.groups:
+        raise study.StudyError(f"--group must be one of {', '.join(known.groups)}; got {args.group!r}")
+    groups = [known.groups[args.group]] if args.group else known.groups.values()
+    for name in dict.fromkeys(name for group in groups for row in group.rows for name in row.names):
+        print(name)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    known, _ = _study(args)
+    spec = known.spec(args.name)
+    shown = {
+        "name": args.name, "scale": known.scale, "hash": spec.hash, "spec": spec.asdict(),
+        "belongs to": [{"group": g.key, "title": g.title, "slide": g.slide} for g in known.groups_of(args.name)],
+    }  # fmt: skip
+    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    known, config = _study(args)
+    from robustfl import report
+
+    report.make(args.what, known, config, Path(args.out))
+    return 0

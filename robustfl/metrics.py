@@ -1,0 +1,66 @@
+"""What is measured each epoch: test accuracy, and what the selection is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustfl.augment import Images
+from robustfl.gradients import BATCH, autocast
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> dict[str, float]:
+    """loss (mean cross entropy), top1 and top5 (%) on images without augmentation; the model's mode is restored."""
+    training = model.training
+    model.eval()
+    total = torch.zeros(3, dtype=torch.float64, device=labels.device)
+    for start in range(0, len(images), BATCH):
+        y = labels[start : start + BATCH]
+        with autocast(labels.device, precision):
+            logits = model(images.plain(start, start + BATCH))
+        logits = logits.float()
+        hits = logits.topk(5, 1).indices == y[:, None]  # (b, 5)
+        total += torch.stack([F.cross_entropy(logits, y, reduction="sum"), hits[:, 0].sum(), hits.sum()])
+    model.train(training)
+    loss, top1, top5 = (total / len(images)).tolist()
+    return {"loss": loss, "top1": 100 * top1, "top5": 100 * top5}
+
+
+@dataclass
+class Coverage:
+    """Which points were picked so far, and by how much successive selections agree."""
+
+    picked: np.ndarray  # (n,) bool, the union over selections
+    last: np.ndarray | None = None  # (n,) bool, the selection before
+
+    def add(self, indices: np.ndarray) -> float | None:
+        """Record a selection; returns the share of it that was in the selection before (None for the first)."""
+        now = np.zeros(len(self.picked), dtype=bool)
+        now[indices] = True
+        overlap = None if self.last is None else float((now & self.last).sum() / now.sum())
+        self.picked |= now
+        self.last = now
+        return overlap
+
+    @property
+    def share(self) -> float:
+        return float(self.picked.mean())
+
+
+def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -> dict[str, float | None]:
+    """How clean a selection is. indices, weights: (k,); clean: (n,) bool, given label = true label.
+
+    label_precision: share of the picks with a true label; weighted_precision: the same by weight; label_recall: share
+    of the correctly labelled points that are picked.
+    """
+    good = clean[indices]
+    return {
+        "label_precision": float(good.mean()),
+        "weighted_precision": float(weights[good].sum() / weights.sum()) if weights.sum() > 0 else None,
+        "label_recall": float(good.sum() / clean.sum()) if clean.any() else None,
+    }

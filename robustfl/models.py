@@ -1,0 +1,79 @@
+"""CIFAR ResNets: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2, shortcut option A.
+
+6n + 2 layers: a 3x3 convolution, three stages of n basic blocks with 16, 32, 64 channels, global average pooling, one
+linear layer. Option A shortcuts (stride 2, zero-padded channels) have no parameters: ResNet-32 has 0.46 M.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustfl import rng
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride, self.pad = stride, channels - channels_in
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        if self.pad or self.stride > 1:  # option A: subsample, then pad the new channels with zeros, half on each side
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
+        return F.relu(out + x, inplace=True)
+
+
+class ResNet(nn.Module):
+    """features(x): (b, 64) penultimate features; forward(x): (b, classes) logits; `fc.weight` is the W of gradients."""
+
+    def __init__(self, depth: int, channels: int, classes: int) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"depth must be 6n + 2 with n >= 1; got {depth}")
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        blocks, width = [], 16
+        for stage, out in enumerate((16, 32, 64)):
+            for i in range((depth - 2) // 6):
+                blocks.append(Block(width, out, stride=2 if stage and not i else 1))
+                width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Linear(64, classes)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.blocks(F.relu(self.bn(self.conv(x)), inplace=True))
+        return x.mean((2, 3))  # global average pooling; its backward is deterministic, AdaptiveAvgPool's is not
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.features(x))
+
+
+MODELS = {
+    f"resnet{depth}": (lambda channels, classes, depth=depth: ResNet(depth, channels, classes))
+    for depth in (8, 14, 20, 32, 44, 56)
+}
+
+
+def build(name: str, channels: int, classes: int, seed: int) -> nn.Module:
+    """A model on the CPU, initialised from `seed` alone (Kaiming normal convolutions, as He et al. 2015; zero biases).
+
+    Raises ValueError for a name not in MODELS. The global random state is left as it was.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}; got {name!r}")
+    with torch.random.fork_rng(devices=[]):
+        model = MODELS[name](channels, classes)
+    generator = torch.Generator().manual_seed(rng.key(seed, "init") % 2**63)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+    return model

@@ -1,0 +1,53 @@
+"""Label noise: drawn once per (data set, kind, rate, seed), so that every method sees the same labels.
+
+NOISES[kind](labels, classes, rate, generator, pairs) -> noisy labels. Each point's fate depends on its own two draws.
+- agnostic (symmetric): with probability `rate` the label becomes another class, uniformly (the slides; Mirzasoleiman,
+  Cao, Leskovec 2020, section 5 "symmetric").
+- pair: with probability `rate` class c becomes c + 1 mod classes (Han et al., "Co-teaching", NeurIPS 2018, "pair").
+- asymmetric: with probability `rate` the label of a mapped class becomes the class it is mapped to, e.g. truck ->
+  automobile (Patrini et al., CVPR 2017); unmapped classes stay clean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustfl import rng
+
+
+def agnostic(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+    flip = generator.random(len(labels)) < rate
+    shift = 1 + (generator.random(len(labels)) * (classes - 1)).astype(np.int64)  # 1 .. classes - 1: never the origin
+    return np.where(flip, (labels + shift) % classes, labels)
+
+
+def pair(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+    return np.where(generator.random(len(labels)) < rate, (labels + 1) % classes, labels)
+
+
+def asymmetric(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+    target = np.arange(classes)
+    for origin, goal in pairs:
+        if not (0 <= origin < classes and 0 <= goal < classes and origin != goal):
+            raise ValueError(f"noise_map must map a class to another, both in 0 .. {classes - 1}; got {origin} to {goal}")
+        target[origin] = goal
+    return np.where(generator.random(len(labels)) < rate, target[labels], labels)
+
+
+NOISES = {"agnostic": agnostic, "asymmetric": asymmetric, "pair": pair}
+
+
+def apply(labels: np.ndarray, classes: int, kind: str, rate: float, seed: int, pairs: tuple = ()) -> tuple[np.ndarray, float]:
+    """labels (n,) -> (noisy labels (n,) int64, measured share of changed labels). The input is left as it is.
+
+    pairs: ((from, to), ...) class numbers, for asymmetric. Raises ValueError for an unknown kind or a rate outside [0, 1).
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    if kind == "none":
+        return labels.copy(), 0.0
+    if kind not in NOISES:
+        raise ValueError(f"noise must be one of none, {', '.join(NOISES)}; got {kind!r}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"noise_rate must be in [0, 1); got {rate}")
+    noisy = NOISES[kind](labels, classes, rate, rng.stream(seed, f"noise/{kind}/{rate:g}"), pairs)
+    return noisy, float((noisy != labels).mean())

@@ -1,0 +1,57 @@
+"""Where a record comes from: versions, commit, device, hashes. No paths and no host names."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import robustfl
+
+
+@lru_cache
+def git_commit() -> str:
+    """Commit of the checkout the package runs from, `+changes` if files differ from it; ROBUSTFL_COMMIT, where set,
+    speaks for a copy without git; `unknown` otherwise."""
+    if "ROBUSTFL_COMMIT" in os.environ:
+        return os.environ["ROBUSTFL_COMMIT"]
+
+    def git(*words: str) -> str:
+        here = Path(robustfl.__file__).parent
+        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".").strip()
+        return git("rev-parse", "HEAD").strip() + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def collect(device: torch.device, **more) -> dict:
+    """Provenance of a run that ends now on `device`; `more` adds keys (data and label hashes, begin)."""
+    return {
+        "package": robustfl.__version__, "commit": git_commit(), "python": platform.python_version(),
+        "torch": torch.__version__, "numpy": np.__version__, "device": device.type, "device_name": device_name(device),
+        "threads": torch.get_num_threads(), "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "end": now(), **more,
+    }  # fmt: skip
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,207 @@
+"""One run, from spec to record: the only place where data, noise, model, selection and training are wired together."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import robustfl
+from robustfl import checkpoint, data, models, noise, provenance, record, rng
+from robustfl.augment import Images
+from robustfl.choose import Chooser
+from robustfl.spec import RunSpec
+from robustfl.steps import Data, EagerSteps
+from robustfl.train import Progress, TrainingError, train
+
+
+@dataclass(frozen=True)
+class Options:
+    """How and where to run: nothing here may change a number."""
+
+    device: str = "auto"  # auto | cpu | cuda
+    cache: str = "cache"
+    source: str = "auto"  # of data sets, see robustfl.data.load
+    folder: str | None = None
+    checkpoint_every: int = 10  # epochs
+    log: Callable[[str], None] = print
+
+
+def pick_device(name: str) -> torch.device:
+    """auto -> cuda where there is one. Raises ValueError when cuda is asked for and absent."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be present; got cuda, and torch sees no CUDA device")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """Sorted indices of `size` points (0 = all), each class with its share; the largest remainders fill up."""
+    if not size or size >= len(labels):
+        return np.arange(len(labels))
+    order = generator.permutation(len(labels))
+    rank = np.empty(len(labels))
+    for c in np.unique(labels):  # position within its class as a share of the class: the smallest shares are taken
+        members = order[labels[order] == c]
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(rank, kind="stable")[:size])
+
+
+def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
+    """Data on the device and what provenance says of it. Raises data.DataError."""
+    kind = data.DATASETS[spec.dataset]
+    source = "sample" if spec.sample else options.source
+    arrays = data.load(spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log)
+    true = arrays.train_labels.astype(np.int64)
+    noisy, measured = noise.apply(true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map)
+    keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
+    test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
+    shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
+    held, kept = np.sort(shuffled[: round(spec.holdout * len(keep))]), np.sort(shuffled[round(spec.holdout * len(keep)) :])
+
+    def images(of: np.ndarray) -> Images:
+        return Images.of(of, kind.mean, kind.std, device)
+
+    def labels(of: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(of.astype(np.int64)).to(device)
+
+    ready = Data(
+        images(arrays.train_images[kept]), labels(noisy[kept]), labels(true[kept]),
+        images(arrays.test_images[test]), labels(arrays.test_labels[test]),
+        images(arrays.train_images[held]) if len(held) else None, labels(noisy[held]) if len(held) else None,
+    )  # fmt: skip
+    facts = {
+        "data_source": arrays.source, "data_hashes": arrays.hashes, "noise_measured": measured,
+        "label_hash": hashlib.sha256(noisy[kept].tobytes()).hexdigest(), "train_points": len(kept),
+        "heldout_points": len(held), "test_points": len(test),
+    }  # fmt: skip
+    return ready, facts
+
+
+@contextmanager
+def locked(path: Path):
+    """Hold an exclusive lock on `path` (made if absent); waits for another process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Callable = lambda progress: None) -> dict:
+    """Train `spec` and write its record into `out`; returns the metrics. A complete record of this spec is kept as is.
+
+    watch(progress) is called after each epoch. Raises TrainingError, data.DataError, record.RecordError, OSError; none
+    of them leaves a metrics.json.
+    """
+    out = Path(out)
+    with locked(out / ".lock"):
+        if (out / "metrics.json").exists():
+            done = record.read(out, name, spec)
+            options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
+            return done.metrics
+        begin = provenance.now()
+        model, chooser, progress, facts = fit(spec, out / "checkpoint.ckpt", options, watch)
+        metrics = summarise(name, spec, progress, chooser, facts | {"begin": begin}, pick_device(options.device), model)
+        if spec == spec.pretraining():
+            checkpoint.save(model_path(spec, options), spec.hash, {"model": model.state_dict()})
+        record.write(out, spec, metrics, progress.curves, progress.timings)
+        checkpoint.remove(out / "checkpoint.ckpt")
+        return metrics
+
+
+def fit(
+    spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None
+) -> tuple[nn.Module, Chooser, Progress, dict]:
+    """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
+    device = pick_device(options.device)
+    ready, facts = prepare(spec, options, device)
+    model = new_model(spec, device)
+    chooser = Chooser(spec, ready, pretrained_model(spec, options, device) if spec.pretrained else None)
+    steps = EagerSteps(model, ready, spec)
+    progress = Progress()
+    state = checkpoint.last_good(saved, spec.hash, options.log)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        steps.optimizer.load_state_dict(state["optimizer"])
+        chooser.load_state_dict(state["chooser"])
+        progress = Progress(**state["progress"])
+        options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
+
+    def on_epoch(now: Progress) -> None:
+        if now.epoch % options.checkpoint_every == 0 and now.epoch < spec.epochs:
+            save(saved, spec, model, steps, chooser, now)
+        watch(now)
+
+    try:
+        train(model, ready, spec, select=chooser, steps=steps, progress=progress, on_epoch=on_epoch)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"device memory must hold the run; {device} ran out: {error}") from error
+    return model, chooser, progress, facts
+
+
+def save(path: Path, spec: RunSpec, model: nn.Module, steps: EagerSteps, chooser: Chooser, progress: Progress) -> None:
+    state = {
+        "model": model.state_dict(), "optimizer": steps.optimizer.state_dict(), "chooser": chooser.state_dict(),
+        "progress": vars(progress),
+    }  # fmt: skip
+    checkpoint.save(path, spec.hash, state)
+
+
+def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
+    kind = data.DATASETS[spec.dataset]
+    model = models.build(spec.model, kind.shape[0], len(kind.classes), spec.seed)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def model_path(spec: RunSpec, options: Options) -> Path:
+    return Path(options.cache) / "models" / f"{spec.hash}-{robustfl.__version__}.pt"
+
+
+def pretrained_model(spec: RunSpec, options: Options, device: torch.device) -> nn.Module:
+    """The finished model of spec.pretraining(), from the cache or trained now under a lock."""
+    source = spec.pretraining()
+    path = model_path(source, options)
+    with locked(path.with_suffix(".lock")):
+        state = checkpoint.last_good(path, source.hash, options.log)
+        if state is None:
+            options.log(f"training the pretrained model {source.hash} first ({source.epochs} epochs)")
+            state = {"model": fit(source, path.with_suffix(".ckpt"), options)[0].state_dict()}
+            checkpoint.save(path, source.hash, state)
+            checkpoint.remove(path.with_suffix(".ckpt"))
+    model = new_model(source, device)
+    model.load_state_dict(state["model"])
+    return model
+
+
+def summarise(name, spec, progress: Progress, chooser: Chooser, facts: dict, device: torch.device, model) -> dict:
+    """The final numbers of metrics.json; docs/records.md says what each means."""
+    curves = progress.curves
+    best = max(curves, key=lambda row: row["test_top1"])
+    last = curves[-1]
+    held = max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
+    facts = dict(facts)
+    buffer = io.BytesIO()
+    for tensor in model.state_dict().values():
+        buffer.write(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return {
+        "name": name, "spec_hash": spec.hash,
+        "best_top1": best["test_top1"], "best_epoch": best["epoch"], "best_top5": max(r["test_top5"] for r in curves),
+        "last_top1": last["test_top1"], "last_top5": last["test_top5"],
+        "heldout_top1": held and held["test_top1"], "heldout_epoch": held and held["epoch"],
+        "covered": last["covered"], "label_precision": last["label_precision"],
+        "forwards": progress.forwards, "backwards": progress.backwards,
+        "noise_measured": facts.pop("noise_measured"), "selection_hash": chooser.hash,
+        "seconds": {k: round(sum(r[k] for r in progress.timings), 3) for k in ("select", "train", "evaluate")},
+        "provenance": provenance.collect(
+            device, weights_hash=hashlib.sha256(buffer.getvalue()).hexdigest(), **facts
+        ),
+    }  # fmt: skip

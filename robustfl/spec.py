@@ -1,0 +1,122 @@
+"""RunSpec: one training run as a frozen value. Its content hash guards the run's record.
+
+Fields at their default stay out of the hash, so that a new field orphans no old record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+
+NOISES = ("none", "agnostic", "asymmetric", "pair")
+SPACES = ("gradient", "logit", "feature")
+WEIGHTS = ("uniform", "natural", "cluster", "ball")
+UNITS = ("absolute", "median")
+
+
+class SpecError(ValueError):
+    """A field of a RunSpec breaks its rule; the message names field, rule and value."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides the numbers of a run; device, paths and process layout are not among it."""
+
+    # data
+    dataset: str = "cifar10"
+    sample: bool = False  # the committed sample instead of the real set (smoke scale)
+    subset: int = 0  # training images kept, stratified by class; 0 = all
+    test_subset: int = 0  # test images kept, stratified by class; 0 = all
+    holdout: float = 0.0  # share of the (noisy) training set kept aside to choose an epoch
+    noise: str = "none"  # none | agnostic | asymmetric | pair
+    noise_rate: float = 0.0  # probability that a label is flipped
+    noise_map: tuple = ()  # asymmetric noise: ((from class, to class), ...), class numbers
+    # optimisation
+    model: str = "resnet32"
+    seed: int = 0
+    epochs: int = 120
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple = ()  # epochs after which lr is multiplied by gamma; () = constant
+    gamma: float = 0.1
+    precision: str = "fp32"  # fp32 | bf16 (autocast)
+    # selection
+    method: str = "full"  # key of robustfl.selection.SELECTORS
+    ratio: float = 1.0  # picks / points, per class (set cover: clusters / points, whole set)
+    space: str = "gradient"  # gradient | logit | feature of the penultimate layer
+    weights: str = "uniform"  # uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius)
+    radius: float = 0.0  # of the balls, in radius_unit; L2 in `space`
+    radius_unit: str = "absolute"  # absolute | median (multiples of the class's median distance)
+    order: str = "shuffled"  # shuffled | greedy (within-class greedy order, classes interleaved by rank)
+    representative: str = "facility"  # facility | sampled (one point drawn from the facility's cluster)
+    every: int = 1  # epochs between selections
+    warmup: int = 0  # epochs on the full set before the first selection
+    pretrained: bool = False  # points come from the finished `pretraining()` run, selected once
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # YAML and JSON give lists; a frozen value holds tuples
+            value = getattr(self, field.name)
+            if field.type == "tuple":
+                object.__setattr__(self, field.name, tuple(tuple(v) if isinstance(v, list) else v for v in value))
+            elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+        _check(self)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the sha256 of the non-default fields."""
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:16]
+
+    def asdict(self) -> dict:
+        """Plain JSON values, every field."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunSpec:
+        """Inverse of asdict. Raises SpecError on an unknown field."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise SpecError(f"field must be one of RunSpec's; got {unknown}")
+        return cls(**values)
+
+    def pretraining(self) -> RunSpec:
+        """The run on the whole set whose final model gives a pretrained selection its points."""
+        plain = {f.name: f.default for f in fields(self) if f.name in SELECTION_FIELDS}
+        return replace(self, **plain)
+
+
+SELECTION_FIELDS = frozenset(
+    "method ratio space weights radius radius_unit order representative every warmup pretrained".split()
+)
+
+
+def _check(s: RunSpec) -> None:
+    def need(field: str, ok: bool, rule: str) -> None:
+        if not ok:
+            raise SpecError(f"{field} must be {rule}; got {getattr(s, field)!r}")
+
+    for field, allowed in (
+        ("noise", NOISES), ("space", SPACES), ("weights", WEIGHTS), ("radius_unit", UNITS),
+        ("optimizer", ("sgd", "adam")), ("precision", ("fp32", "bf16")),
+        ("order", ("greedy", "shuffled")), ("representative", ("facility", "sampled")),
+    ):  # fmt: skip
+        need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
+    for field in ("epochs", "batch_size", "every"):
+        need(field, isinstance(getattr(s, field), int) and getattr(s, field) >= 1, "an integer >= 1")
+    for field in ("seed", "subset", "test_subset", "warmup"):
+        need(field, isinstance(getattr(s, field), int) and getattr(s, field) >= 0, "an integer >= 0")
+    need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
+    need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
+    need("holdout", 0 <= s.holdout < 1, "in [0, 1)")
+    need("lr", s.lr > 0, "> 0")
+    need("radius", s.radius >= 0, ">= 0")
+    need("radius", s.weights != "ball" or s.radius > 0, "> 0 when weights is ball")
+    need("noise_rate", (s.noise == "none") == (s.noise_rate == 0), "0 exactly when noise is none")
+    need("noise_map", bool(s.noise_map) == (s.noise == "asymmetric"), "given exactly when noise is asymmetric")
+    need("milestones", all(a < b for a, b in zip(s.milestones, s.milestones[1:])), "increasing")
+    need("warmup", not (s.pretrained and s.warmup), "0 for a pretrained selection")

@@ -1,0 +1,111 @@
+"""The training loop: select, train an epoch on the subset, measure, again. Knows no selection method by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustfl import augment, rng
+from robustfl.metrics import evaluate
+from robustfl.spec import RunSpec
+from robustfl.steps import Data, EagerSteps, learning_rate
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on (a loss that is not finite, say); the message names the epoch and the value."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What to train on in an epoch. indices: (k,) int64 in greedy order within class; weights: (k,) of mean 1."""
+
+    indices: np.ndarray
+    weights: np.ndarray
+    classes: np.ndarray  # (k,) the class each pick was made for
+    measures: dict = field(default_factory=dict)  # columns of curves.csv that describe the selection
+    forwards: int = 0  # forward passes this selection cost
+
+
+Select = Callable[[int, nn.Module], Subset]
+
+
+def interleaved(classes: np.ndarray) -> np.ndarray:
+    """Positions (k,) that visit rank 0 of every class, then rank 1, and so on; classes (k,), each in its own order."""
+    rank = np.empty(len(classes), dtype=np.int64)
+    for c in np.unique(classes):
+        members = np.flatnonzero(classes == c)
+        rank[members] = np.arange(len(members))
+    return np.lexsort((classes, rank))
+
+
+def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
+    """Positions (k,) in the order in which the epoch visits the subset."""
+    if spec.order == "greedy" and subset.measures:  # warm-up epochs on the full set have no greedy order
+        return interleaved(subset.classes)
+    return rng.stream(spec.seed, "shuffle", epoch).permutation(len(subset.indices))
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; a checkpoint holds exactly this beside model and optimizer."""
+
+    epoch: int = 0  # epochs finished
+    forwards: int = 0
+    backwards: int = 0
+    curves: list[dict] = field(default_factory=list)
+    timings: list[dict] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module, data: Data, spec: RunSpec, *, select: Select, steps: EagerSteps | None = None,
+    progress: Progress | None = None, on_epoch: Callable[[Progress], None] = lambda progress: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Progress:  # fmt: skip
+    """Train `model` in place for the epochs left, calling select(epoch, model) before each and on_epoch after it.
+
+    Epochs count from 1. Raises TrainingError when the epoch's loss is not finite.
+    """
+    steps = steps or EagerSteps(model, data, spec)
+    progress = progress or Progress()
+    device = data.given.device
+    for epoch in range(progress.epoch + 1, spec.epochs + 1):
+        start = clock()
+        subset = select(epoch, model)
+        selected = clock()
+        lr = learning_rate(spec, epoch)
+        at = epoch_order(subset, spec, epoch)
+        order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])) for v in (subset.indices, subset.weights))
+        crops = augment.draw_crops(spec.seed, epoch, len(data.images))
+        totals = steps.epoch(order.to(device), weights.float().to(device), crops.to(device), lr)
+        loss, given, true = (totals / len(at)).tolist()  # the epoch's one synchronisation
+        trained = clock()
+        if not math.isfinite(loss):
+            raise TrainingError(f"training loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")
+        test = evaluate(model, data.test, data.test_labels, spec.precision)
+        heldout = None
+        if data.heldout is not None:
+            heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
+        progress.epoch = epoch
+        progress.forwards += subset.forwards + len(at)
+        progress.backwards += len(at)
+        progress.curves.append(
+            dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective"))
+            | {"covered": 0.0, "covered_ball": None} | subset.measures
+            | {
+                "epoch": epoch, "lr": lr, "train_loss": loss, "train_acc_given": 100 * given,
+                "train_acc_true": 100 * true, "test_loss": test["loss"], "test_top1": test["top1"],
+                "test_top5": test["top5"], "heldout_acc": heldout, "selected": len(at),
+                "forwards": progress.forwards, "backwards": progress.backwards,
+            }
+        )  # fmt: skip
+        progress.timings.append(
+            {"epoch": epoch, "select": selected - start, "train": trained - selected, "evaluate": clock() - trained}
+        )
+        on_epoch(progress)
+    return progress
