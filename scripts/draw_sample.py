@@ -1,0 +1,61 @@
+"""Draw the committed sample: 400 training and 200 test images of each data set, the same number of every class.
+
+    python scripts/draw_sample.py [--cache cache] [--out robustfl/data/sample]
+
+Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose "sample/<set>/<split>"), so a second
+run writes the same arrays. Needs the full sets in the cache; fetches them otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from robustfl import data, rng
+from robustfl.data.base import digest
+
+PER_CLASS = {"train": 40, "test": 20}
+
+
+def draw(labels: np.ndarray, per_class: int, generator: np.random.Generator) -> np.ndarray:
+    """labels (n,) -> increasing positions, `per_class` of every class: those with the smallest of n uniform draws."""
+    value = generator.random(len(labels))
+    picks = [np.flatnonzero(labels == c)[np.argsort(value[labels == c], kind="stable")[:per_class]] for c in np.unique(labels)]
+    return np.sort(np.concatenate(picks))
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An .npz with fixed timestamps: the same arrays and zlib give the same bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", default="cache")
+    parser.add_argument("--out", type=Path, default=Path(data.__file__).parent / "sample")
+    args = parser.parse_args()
+    hashes = {}
+    for name in data.DATASETS:
+        full = data.load(name, cache=args.cache).asdict()
+        arrays = {}
+        for split, per_class in PER_CLASS.items():
+            index = draw(full[f"{split}_labels"], per_class, rng.stream(0, f"sample/{name}/{split}"))
+            arrays |= {f"{split}_{part}": full[f"{split}_{part}"][index] for part in ("images", "labels")}
+            arrays[f"{split}_index"] = index.astype(np.int32)  # position in the full split
+        write(args.out / f"{name}.npz", arrays)
+        hashes[name] = {key: digest(array) for key, array in arrays.items()}
+        print(f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {(args.out / f'{name}.npz').stat().st_size:,} bytes")
+    (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
