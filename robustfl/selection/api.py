@@ -1,0 +1,56 @@
+"""`robustfl.select`: the one call for other people's training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from robustfl import rng
+from robustfl.selection import centrality, checks, facility_location, full, random, set_cover
+from robustfl.selection.result import Selection
+
+# A new selector = one file and one line here.
+SELECTORS = {
+    "facility_location": facility_location.select,
+    "centrality": centrality.select,
+    "random": random.select,
+    "full": full.select,
+    "set_cover": set_cover.select,
+}
+
+
+def select(points, labels=None, *, method: str = "facility_location", ratio: float, radius: float | None = None,
+           metric: str = "euclidean", seed: int = 0, weights: str | None = None, **options) -> Selection:  # fmt: skip
+    """A weighted subset of `points`: class by class, in the order in which the method picked.
+
+    points: (n, d) numpy array or torch tensor, or the (n, n) similarity matrix for metric="precomputed".
+    labels: (n,) integers; None: one class. ratio: share of each class to pick, in (0, 1].
+    method: a key of SELECTORS; options go to it. metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
+    weights: "cluster" (points nearest to the pick), "ball" (points of its class within `radius`, in units of the metric) or
+    "uniform" (ones). None: "ball" where a radius is given, else the method's own, as its docstring says.
+    Raises ValueError naming parameter, rule and value; MemoryError where a class is too large.
+    """
+    checks.one_of(method, "method", SELECTORS)
+    checks.one_of(metric, "metric", checks.METRICS)
+    if weights is not None:
+        checks.one_of(weights, "weights", checks.WEIGHTS)
+    if radius is not None:
+        checks.radius(radius)
+    if weights == "ball" and radius is None:
+        raise ValueError("radius must be given for weights='ball'; got None")
+    points = checks.points(points, metric)
+    labels = checks.labels(labels, len(points))
+    picked = SELECTORS[method](points, labels, ratio, rng.stream(checks.seed(seed), "select"), metric=metric, **options)
+    kind = weights or ("ball" if radius is not None else "natural")
+    return picked if kind == "natural" else dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
+
+
+def _weights(points, labels, picked: Selection, kind: str, radius: float | None, metric: str) -> np.ndarray:
+    from robustfl import weights  # it builds on this package
+
+    if kind == "uniform":
+        return np.ones(len(picked))
+    if kind == "cluster":
+        return weights.cluster(points, labels, picked.indices, metric=metric)
+    return weights.ball(points, labels, picked.indices, radius, metric=metric)

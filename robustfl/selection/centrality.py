@@ -1,0 +1,31 @@
+"""The points most similar to all others: what the released code of CRUST selects.
+
+Mirzasoleiman, Cao and Leskovec, "Coresets for robust training of neural networks against noisy labels", NeurIPS 2020,
+describe greedy facility location. In their released code the increment of a candidate is F(S + j), not F(S + j) - F(S),
+so every popped element is accepted and the result is the top k points by similarity row sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustfl.selection import checks, clusters, grid
+from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.result import Selection, join
+
+
+def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean") -> Selection:
+    """Per class the k points j of largest sum_i (c - d_ij), largest first; ties to the lower index.
+
+    points: (n, d); labels: (n,) or None; rng is not used. weights: cluster sizes; gains: the row sums.
+    Distances are on the grid of `grid`. O(m^2 d) per class of m points. Raises ValueError as `checks` says.
+    """
+    points = checks.points(points, metric)
+    labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
+    for _, where in classes(labels):
+        cloud = Cloud(gather(points, where, metric), metric)
+        similarity, step = grid.similarity(clusters.host(cloud.matrix()))
+        total = similarity.sum(0, dtype=np.int64)
+        picks = np.argsort(-total, kind="stable")[: checks.count(ratio, len(where))]
+        parts.append((where[picks], clusters.sizes(cloud, picks), total[picks] * step))
+    return join(parts)

@@ -1,0 +1,114 @@
+"""Checks of what a caller passes in: each error names the parameter, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import numpy as np
+
+METRICS = ("euclidean", "sqeuclidean", "cosine", "precomputed")
+WEIGHTS = ("cluster", "ball", "uniform")
+
+
+def numeric(value, name: str):
+    """A real-valued numpy array, or the CUDA tensor given (it stays where it is). Never a copy of numpy input.
+
+    Torch tensors of the CPU are viewed as numpy arrays, without their graph. ValueError for anything else.
+    """
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = value.detach()
+        if value.is_cuda:
+            return value
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of numbers; got ragged rows") from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    return array
+
+
+def points(value, metric: str = "euclidean"):
+    """(n, d) array or CUDA tensor, finite, n >= 1 and d >= 1; square and symmetric for the metric `precomputed`."""
+    array = numeric(value, "points")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"points must have shape (n, d) with n >= 1 and d >= 1; got {tuple(array.shape)}")
+    finite = np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
+    if not bool(finite.all()):
+        at = tuple(int(i) for i in np.argwhere(np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu()))[0])
+        raise ValueError(f"points must be finite; got {float(array[at])} at {at}")
+    if metric == "precomputed":
+        if array.shape[0] != array.shape[1]:
+            raise ValueError(f"points must be a square similarity matrix for metric='precomputed'; got {tuple(array.shape)}")
+        gap = float(abs(array - array.T).max())
+        if gap > 1e-5 * float(abs(array).max()):
+            raise ValueError(f"points must be a symmetric similarity matrix for metric='precomputed'; got |S - S.T| = {gap}")
+    return array
+
+
+def labels(value, n: int) -> np.ndarray:
+    """(n,) integer labels on the CPU; None means that all points are of one class."""
+    if value is None:
+        return np.zeros(n, dtype=np.int64)
+    array = numeric(value, "labels")
+    array = array if isinstance(array, np.ndarray) else array.cpu().numpy()
+    if array.shape != (n,):
+        raise ValueError(f"labels must have shape ({n},), one per point; got {array.shape}")
+    if array.dtype.kind not in "iub":
+        raise ValueError(f"labels must be integers; got dtype {array.dtype}")
+    return array
+
+
+def indices(value, n: int) -> np.ndarray:
+    """(k,) int64 positions in range(n), unique."""
+    array = numeric(value, "indices")
+    array = array if isinstance(array, np.ndarray) else array.cpu().numpy()
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"indices must be a (k,) array of integers; got shape {array.shape}, dtype {array.dtype}")
+    if len(array) and (array.min() < 0 or array.max() >= n):
+        raise ValueError(f"indices must lie in [0, {n}); got {array.min()} to {array.max()}")
+    if len(np.unique(array)) != len(array):
+        raise ValueError(f"indices must be unique; got {len(array) - len(np.unique(array))} repeats")
+    return array.astype(np.int64)
+
+
+def ratio(value) -> float:
+    """A share in (0, 1]."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value <= 1:
+        raise ValueError(f"ratio must be in (0, 1]; got {value!r}")
+    return float(value)
+
+
+def radius(value) -> float:
+    """A finite distance >= 0."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"radius must be a finite number >= 0; got {value!r}")
+    return float(value)
+
+
+def one_of(value, name: str, allowed) -> str:
+    """A name out of a list."""
+    if value not in tuple(allowed):
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+def generator(value) -> np.random.Generator:
+    """The randomness a selector may use: passed in, never global."""
+    if not isinstance(value, np.random.Generator):
+        raise ValueError(f"rng must be a numpy.random.Generator; got {type(value).__name__}")
+    return value
+
+
+def count(ratio: float, n: int) -> int:
+    """Picks out of a class of n points: max(1, floor(ratio * n))."""
+    return max(1, math.floor(ratio * n))
+
+
+def seed(value) -> int:
+    """A whole number >= 0."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"seed must be a whole number >= 0; got {value!r}")
+    return int(value)

@@ -1,0 +1,40 @@
+"""Which pick stands for which point: the nearest one of the point's own class."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustfl.selection.distances import Cloud, classes, gather
+
+
+def host(array) -> np.ndarray:
+    """A numpy array of a numpy array or of a tensor on any device."""
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+
+
+def owners(cloud: Cloud, picks: np.ndarray) -> np.ndarray:
+    """(m,) position in `picks` of the pick nearest to each point of a class; O(m k d).
+
+    A pick belongs to its own cluster; between equally near picks the one at the lowest position wins.
+    """
+    found = np.concatenate([host(part.argmin(1)) for _, part in cloud.blocks(picks)])
+    found[picks] = np.arange(len(picks))
+    return found
+
+
+def sizes(cloud: Cloud, picks: np.ndarray) -> np.ndarray:
+    """(k,) float64 number of points in each pick's cluster; they sum to the size of the class."""
+    return np.bincount(owners(cloud, picks), minlength=len(picks)).astype(np.float64)
+
+
+def assign(points, labels: np.ndarray, indices: np.ndarray, metric: str = "euclidean") -> np.ndarray:
+    """(n,) int64 position in `indices` of the nearest pick of the point's class; -1 for a class without a pick."""
+    position = np.full(len(labels), -1, dtype=np.int64)
+    position[indices] = np.arange(len(indices))
+    found = np.full(len(labels), -1, dtype=np.int64)
+    for _, where in classes(labels):
+        picks = np.flatnonzero(position[where] >= 0)
+        picks = picks[np.argsort(position[where[picks]])]  # in the order of `indices`, so that ties go to the lowest
+        if len(picks):
+            found[where] = position[where[picks]][owners(Cloud(gather(points, where, metric), metric), picks)]
+    return found

@@ -1,0 +1,100 @@
+"""Distances between points, in blocks: numpy arrays, or torch tensors on whatever device they are.
+
+Squared distances come from a float64 Gram matrix of centred points, |x|^2 + |y|^2 - 2 x.y, and are rounded to float32 at
+the end. In float32 throughout, the cancellation would leave errors of 3e-4 |x| between near-duplicates; in float64 they
+stay below the last bit of the float32 result, so that equal distances compare equal and `d <= radius` is inclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from robustfl.selection import checks
+
+BLOCK = 2**20  # distances per block: 8 MB of float64
+
+
+class Cloud:
+    """The points of one class, ready for distance blocks.
+
+    rows: (m, d) float64, centred (for cosine: of unit length; for precomputed: the similarity matrix as it is).
+    """
+
+    def __init__(self, points, metric: str = "euclidean") -> None:
+        """points: (m, d) numpy or torch; metric: see `checks.METRICS`. ValueError for a zero vector under cosine."""
+        self.metric = checks.one_of(metric, "metric", checks.METRICS)
+        rows = points.astype(np.float64) if isinstance(points, np.ndarray) else points.double()
+        if metric == "cosine":
+            length = (rows * rows).sum(1) ** 0.5
+            if not bool((length > 0).all()):
+                raise ValueError("points must have no zero row for metric='cosine'; got at least one")
+            rows = rows / length[:, None]
+        elif metric != "precomputed":
+            rows = rows - rows.mean(0)
+        self.rows = rows
+        self.square = (rows * rows).sum(1)  # (m,)
+        self.top = float(rows.max()) if metric == "precomputed" else 0.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self, a, b):
+        """(len(a), len(b)) float32 distances; a, b: slices or (k,) positions.
+
+        For `precomputed` the distance is the largest similarity minus the similarity.
+        """
+        if self.metric == "precomputed":
+            part = self.top - self.rows[a][:, b]
+        else:
+            part = self.rows[a] @ self.rows[b].T
+            part *= -2.0
+            part += self.square[a][:, None]
+            part += self.square[b][None]
+            part = part.clip(0)
+            if self.metric == "euclidean":
+                part **= 0.5
+            elif self.metric == "cosine":
+                part *= 0.5  # |u - v|^2 / 2 = 1 - cos for unit rows
+        return part.astype(np.float32) if isinstance(part, np.ndarray) else part.float()
+
+    def blocks(self, b=slice(None)) -> Iterator[tuple[slice, object]]:
+        """(rows, distances of those rows to b), over all rows, a bounded number of distances at a time."""
+        width = len(self) if isinstance(b, slice) else len(b)
+        step = max(1, BLOCK // max(1, width))
+        for start in range(0, len(self), step):
+            rows = slice(start, min(start + step, len(self)))
+            yield rows, self.block(rows, b)
+
+    def matrix(self):
+        """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
+        m, step = len(self), max(1, BLOCK // len(self))
+        out = np.zeros((m, m), np.float32) if isinstance(self.rows, np.ndarray) else self.rows.new_zeros(m, m).float()
+        for start in range(0, m, step):
+            rows, rest = slice(start, min(start + step, m)), slice(start, m)
+            part = self.block(rows, rest)
+            size = part.shape[0]
+            corner = part[:, :size]  # the block on the diagonal: mirror its upper triangle
+            triu = np.triu if isinstance(corner, np.ndarray) else type(corner).triu
+            part[:, :size] = triu(corner, 0 if self.metric == "precomputed" else 1) + triu(corner, 1).T
+            out[rows, rest] = part
+            out[rest, rows] = part.T
+        return out
+
+
+def classes(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(label, positions of its points in increasing order), by increasing label."""
+    order = np.argsort(labels, kind="stable")
+    names, starts = np.unique(labels[order], return_index=True)
+    yield from zip(names.tolist(), np.split(order, starts[1:]))
+
+
+def gather(points, where: np.ndarray, metric: str = "euclidean"):
+    """The points of one class: rows `where`, and for a precomputed matrix the same columns."""
+    if not isinstance(points, np.ndarray):
+        import torch
+
+        where = torch.from_numpy(where).to(points.device)
+    part = points[where]
+    return part[:, where] if metric == "precomputed" else part
