@@ -2,8 +2,8 @@
 
     python scripts/draw_sample.py [--cache cache] [--out robustfl/data/sample]
 
-Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose "sample/<set>/<split>"), so a second
-run writes the same arrays. Needs the full sets in the cache; fetches them otherwise.
+Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose "sample/<set>/<split>"), so a
+second run writes the same arrays. Needs the full sets in the cache; fetches them otherwise.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ PER_CLASS = {"train": 40, "test": 20}
 def draw(labels: np.ndarray, per_class: int, generator: np.random.Generator) -> np.ndarray:
     """labels (n,) -> increasing positions, `per_class` of every class: those with the smallest of n uniform draws."""
     value = generator.random(len(labels))
-    picks = [np.flatnonzero(labels == c)[np.argsort(value[labels == c], kind="stable")[:per_class]] for c in np.unique(labels)]
-    return np.sort(np.concatenate(picks))
+    order = np.argsort(value, kind="stable")
+    return np.sort(np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels)]))
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -53,7 +53,8 @@ def main() -> None:
             arrays[f"{split}_index"] = index.astype(np.int32)  # position in the full split
         write(args.out / f"{name}.npz", arrays)
         hashes[name] = {key: digest(array) for key, array in arrays.items()}
-        print(f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {(args.out / f'{name}.npz').stat().st_size:,} bytes")
+        size = (args.out / f"{name}.npz").stat().st_size
+        print(f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {size:,} bytes")
     (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
 
 

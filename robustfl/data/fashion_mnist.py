@@ -1,4 +1,4 @@
-"""FashionMNIST: 70,000 grey images of 28 x 28 pixels (Xiao, Rasul, Vollgraf, arXiv:1708.07747; MIT licence, Zalando SE).
+"""FashionMNIST: 70,000 grey images of 28 x 28 pixels (Xiao, Rasul, Vollgraf, arXiv:1708.07747; MIT, Zalando SE).
 
 How the sha256 below were verified: Debian's package and the official files hold the same deflate streams, only the
 gzip header differs (Debian's has no file name and another time). With the official header put back (name of the file,
@@ -9,6 +9,7 @@ torchvision.datasets.FashionMNIST publishes; `official_gzip` does that, a networ
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def from_registry(folder: Path) -> Arrays:
 
 
 def from_folder(folder: Path) -> Arrays:
-    """Read the idx files, plain or .gz, in the folder, in FashionMNIST/raw/ below it, or in an unpacked Debian package.
+    """Read the idx files, plain or .gz, in the folder, FashionMNIST/raw/ below it, or an unpacked Debian package.
 
     Raises DataError naming the file that is missing, wrong or truncated.
     """
@@ -55,9 +56,9 @@ def from_folder(folder: Path) -> Arrays:
         if any(_find(place, name) for name in FILES.values()):
             return _read(place, "folder")
     raise DataError(
-        f"{folder}: folder must hold FashionMNIST/raw/ or the idx files {', '.join(FILES.values())} (plain or .gz), the "
-        f"unpacked Debian package {PACKAGE} or the .npy files of a robustfl cache; got none of these; download one there, "
-        "or choose another source"
+        f"{folder}: folder must hold FashionMNIST/raw/, the idx files {', '.join(FILES.values())} (plain or .gz), "
+        f"the unpacked Debian package {PACKAGE} or the .npy files of a robustfl cache; got none of these; download "
+        "one there, or choose another source"
     )
 
 
@@ -73,7 +74,7 @@ def _read(place: Path, source: str) -> Arrays:
             raise DataError(f"{place / name}: must be there, plain or .gz; got no such file; download it again")
         array = read_idx(path)
         if digest(array) != SHA256[key]:
-            raise DataError(f"{path}: content must have sha256 {SHA256[key]}; got {digest(array)}; download it again")
+            raise DataError(f"{path}: array must have sha256 {SHA256[key]}; got {digest(array)}; download it again")
         arrays[key] = array[:, None] if key.endswith("images") else array  # (n, 1, 28, 28) or (n,)
     return Arrays.of(arrays, source)
 
@@ -81,8 +82,8 @@ def _read(place: Path, source: str) -> Arrays:
 def read_idx(path: Path) -> np.ndarray:
     """An idx file of unsigned bytes, plain or .gz -> uint8 array of the shape in its header.
 
-    Format: two zero bytes, type 0x08, number of dimensions, each dimension as a big-endian uint32, then the values (LeCun's
-    MNIST page). Raises DataError naming the file when it is truncated or no such file.
+    Format (LeCun's MNIST page): two zero bytes, type 0x08, number of dimensions, each dimension as a big-endian uint32,
+    then the values. Raises DataError naming the file when it is truncated or no such file.
     """
     remedy = "the file is wrong or truncated: download it again"
     try:
@@ -90,12 +91,13 @@ def read_idx(path: Path) -> np.ndarray:
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: must be a whole gzip file; got {error}; {remedy}") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"{path}: must start as an idx file of unsigned bytes; got {content[:4].hex() or 'nothing'}; {remedy}")
+        got = content[:4].hex() or "nothing"
+        raise DataError(f"{path}: must start as an idx file of unsigned bytes does; got {got}; {remedy}")
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))
     values = np.frombuffer(content, dtype=np.uint8, offset=start)
-    if len(values) != int(np.prod(shape)):
-        raise DataError(f"{path}: must hold {int(np.prod(shape)):,} bytes for shape {shape}; got {len(values):,}; {remedy}")
+    if len(values) != math.prod(shape):
+        raise DataError(f"{path}: must hold {math.prod(shape):,} values, {shape}; got {len(values):,}; {remedy}")
     return values.reshape(shape)
 
 

@@ -17,10 +17,10 @@ SILENCE = 30.0  # seconds without a byte until a download counts as dead
 def import_datasets() -> ModuleType:
     """torchvision.datasets. Raises DataError when torch or torchvision is not installed or does not import.
 
-    torchvision's wheel is built for CUDA. Beside a CPU-only torch its `_C` library does not load, and the import stops at
-    "operator torchvision::nms does not exist", where fake kernels are registered for operators nobody has declared.
-    Declaring the two schemas (no kernels) is enough for data sets and transforms. The plain import is tried first, so
-    that nothing is declared where torchvision is whole.
+    torchvision's wheel is built for CUDA. Beside a CPU-only torch its `_C` library does not load, and the import stops
+    at "operator torchvision::nms does not exist", where fake kernels are registered for operators nobody declared.
+    Declaring the two schemas (no kernels) is enough for data sets and transforms. The plain import is tried first:
+    nothing is declared where torchvision is whole.
     """
     try:
         try:

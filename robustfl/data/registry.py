@@ -13,10 +13,13 @@ from pathlib import Path
 from robustfl.data.base import DataError
 
 ANSWER = 30  # seconds for the registry to say that it has the package
+LISTS = 180  # seconds for apt's lists
 TRANSFER = 900  # seconds for the transfer itself
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
-APT_RETRY = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
-             "-o", "APT::Sandbox::User=root")  # fmt: skip  # the private folders below are not open to apt's own user
+APT_RETRY = (
+    "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
+    "-o", "APT::Sandbox::User=root",  # run by root, apt would change to a user who may not enter our folder
+)  # fmt: skip
 
 
 def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
@@ -52,17 +55,22 @@ def debian_package(package: str, folder: Path) -> Path:
     dpkg = find_tool("dpkg-deb", "it belongs to dpkg")
     try:
         call([apt, *APT_RETRY, "download", package], folder, TRANSFER)
-    except DataError:
+    except DataError as error:
+        if not any(sign in str(error) for sign in ("Unable to locate", "candidate", "404")):
+            raise  # the mirror is not there: fresh lists would not come either
         private = _private_state(folder / "apt")
-        call([apt, *APT_RETRY, *private, "update"], folder, TRANSFER)
-        call([apt, *APT_RETRY, *private, "download", package], folder, TRANSFER)
+        warnings = call([apt, *APT_RETRY, *private, "update"], folder, LISTS)  # 0 even where no mirror answered
+        try:
+            call([apt, *APT_RETRY, *private, "download", package], folder, TRANSFER)
+        except DataError as error:
+            raise DataError(f"{error}; apt-get update: {warnings}" if warnings else str(error)) from None
     target = folder / "unpacked"
     call([dpkg, "-x", str(only(folder, "*.deb", f"apt-get download {package}")), str(target)], folder, TRANSFER)
     return target
 
 
 def _private_state(root: Path) -> tuple[str, ...]:
-    """apt options that keep lists and caches below `root`, which needs no root rights; sources and keys stay the system's."""
+    """apt options that keep lists and caches below `root`: no rights needed; sources and keys stay the system's."""
     for part in ("lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True)
     places = (f"Dir::State::Lists={root / 'lists'}", f"Dir::Cache={root / 'cache'}", "Debug::NoLocking=true")
@@ -85,10 +93,10 @@ def only(folder: Path, pattern: str, command: str) -> Path:
     return found[0]
 
 
-def call(command: list[str], folder: Path, seconds: float) -> None:
+def call(command: list[str], folder: Path, seconds: float) -> str:
     """Run a program in the folder: no stdin, C locale, killed with its children after `seconds`.
 
-    Raises DataError with what it said went wrong, or with the time it was given.
+    Returns its first warnings. Raises DataError with its first errors, or with the time it was given.
     """
     process = subprocess.Popen(
         command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -105,6 +113,7 @@ def call(command: list[str], folder: Path, seconds: float) -> None:
         raise
     if process.returncode:
         raise DataError(f"{name} failed: {_complaint(said) or f'exit status {process.returncode}'}")
+    return _complaint(said)
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -119,5 +128,6 @@ def _kill(process: subprocess.Popen) -> None:
 def _complaint(said: str) -> str:
     """The first two error lines of npm or apt, in one line of at most 300 characters."""
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("E:", "npm error", "npm ERR!", "dpkg"))] or lines
+    lines = [line for line in lines if not line.startswith(("npm error syscall", "npm error errno"))]  # say it twice
+    errors = [line for line in lines if line.startswith(("E:", "npm error", "npm ERR!"))] or lines
     return "; ".join(errors[:2])[:300]

@@ -25,7 +25,7 @@ def load(name: str, folder: Path = FOLDER) -> Arrays:
         with np.load(path, allow_pickle=False) as held:
             arrays = Arrays.of({key: held[key] for key in KEYS}, "sample")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: must be a whole .npz file with a line in sha256.json; got {error!r}; {remedy}") from error
+        raise DataError(f"{path}: must be whole, with its hashes in sha256.json; got {error!r}; {remedy}") from error
     for key in KEYS:
         if arrays.hashes[key] != expected[key]:
             raise DataError(f"{path}: {key} must have sha256 {expected[key]}; got {arrays.hashes[key]}; {remedy}")

