@@ -27,8 +27,9 @@ def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: 
         hits = logits.topk(5, 1).indices == y[:, None]  # (b, 5)
         total += torch.stack([F.cross_entropy(logits, y, reduction="sum"), hits[:, 0].sum(), hits.sum()])
     model.train(training)
-    loss, top1, top5 = (total / len(images)).tolist()
-    return {"loss": loss, "top1": 100 * top1, "top5": 100 * top5}
+    loss, top1, top5 = total.tolist()
+    n = len(images)
+    return {"loss": loss / n, "top1": 100 * top1 / n, "top5": 100 * top5 / n}
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 
 NOISES = ("none", "agnostic", "asymmetric", "pair")
@@ -100,6 +101,11 @@ def _check(s: RunSpec) -> None:
         if not ok:
             raise SpecError(f"{field} must be {rule}; got {getattr(s, field)!r}")
 
+    kinds = {"int": (int, "an integer"), "float": (float, "a finite number"), "bool": (bool, "true or false"), "str": (str, "text")}
+    for f in fields(s):
+        kind, rule = kinds.get(f.type, (tuple, "a list"))
+        value = getattr(s, f.name)
+        need(f.name, type(value) is kind and (kind is not float or math.isfinite(value)), rule)
     for field, allowed in (
         ("noise", NOISES), ("space", SPACES), ("weights", WEIGHTS), ("radius_unit", UNITS),
         ("optimizer", ("sgd", "adam")), ("precision", ("fp32", "bf16")),
@@ -107,9 +113,9 @@ def _check(s: RunSpec) -> None:
     ):  # fmt: skip
         need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
     for field in ("epochs", "batch_size", "every"):
-        need(field, isinstance(getattr(s, field), int) and getattr(s, field) >= 1, "an integer >= 1")
+        need(field, getattr(s, field) >= 1, "an integer >= 1")
     for field in ("seed", "subset", "test_subset", "warmup"):
-        need(field, isinstance(getattr(s, field), int) and getattr(s, field) >= 0, "an integer >= 0")
+        need(field, getattr(s, field) >= 0, "an integer >= 0")
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
     need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
     need("holdout", 0 <= s.holdout < 1, "in [0, 1)")

@@ -83,7 +83,7 @@ def train(
         order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])) for v in (subset.indices, subset.weights))
         crops = augment.draw_crops(spec.seed, epoch, len(data.images))
         totals = steps.epoch(order.to(device), weights.float().to(device), crops.to(device), lr)
-        loss, given, true = (totals / len(at)).tolist()  # the epoch's one synchronisation
+        loss, given, true = totals.tolist()  # the epoch's one synchronisation
         trained = clock()
         if not math.isfinite(loss):
             raise TrainingError(f"training loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")
@@ -98,8 +98,8 @@ def train(
             dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective"))
             | {"covered": 0.0, "covered_ball": None} | subset.measures
             | {
-                "epoch": epoch, "lr": lr, "train_loss": loss, "train_acc_given": 100 * given,
-                "train_acc_true": 100 * true, "test_loss": test["loss"], "test_top1": test["top1"],
+                "epoch": epoch, "lr": lr, "train_loss": loss / len(at), "train_acc_given": 100 * given / len(at),
+                "train_acc_true": 100 * true / len(at), "test_loss": test["loss"], "test_top1": test["top1"],
                 "test_top5": test["top5"], "heldout_acc": heldout, "selected": len(at),
                 "forwards": progress.forwards, "backwards": progress.backwards,
             }
