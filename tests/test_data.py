@@ -146,6 +146,16 @@ def test_cache_that_cannot_be_written_is_named(tmp_path, tiny):
         data.load("tiny", source="registry", cache=tmp_path / "cache", **SILENT)
 
 
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, tiny, monkeypatch):
+    def full(file, array, allow_pickle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(data.DataError, match="data/tiny: cache must be written; got .*No space left.*; free some space"):
+        data.load("tiny", source="registry", cache=tmp_path, **SILENT)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".tiny.lock"]
+
+
 # the cache
 
 

