@@ -151,7 +151,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, tiny, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(data.DataError, match="data/tiny: cache must be written; got .*No space left.*; free some space"):
+    with pytest.raises(data.DataError, match="data/tiny: cache must be written; got .*No space left.*; free space"):
         data.load("tiny", source="registry", cache=tmp_path, **SILENT)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".tiny.lock"]
 

@@ -87,7 +87,7 @@ def fetch(
             shutil.rmtree(target, ignore_errors=True)  # a damaged one
             os.replace(partial, target)
         except OSError as error:
-            raise DataError(f"{target}: cache must be written; got {error}; free some space or choose another") from error
+            raise DataError(f"{target}: cache must be written; got {error}; free space or choose another") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(work, ignore_errors=True)
