@@ -5,6 +5,9 @@ rule data:
     conda:
         "../../environment.yml"
     params:
-        overrides=OVERRIDES,
+        where=shlex.join(
+            ["--cache", config["cache"], "--source", config["data"]["source"]]
+            + (["--folder", config["data"]["folder"]] if config["data"]["folder"] else [])
+        ),
     shell:
-        "python -m robustfl data fetch {params.overrides} 2>&1 | tee {log:q}"
+        "python -m robustfl data fetch {params.where} 2>&1 | tee {log:q}"

@@ -1,18 +1,5 @@
 # One job = one run = one record. Data sets and pretrained models are made on demand by the run itself and are no
 # inputs: an absent input would retrain every finished run that names it.
-from functools import lru_cache
-
-
-@lru_cache
-def study_at(scale):
-    return STUDY if scale == STUDY.scale else study.load(scale, config)
-
-
-def pretraining(wildcards):
-    name = study_at(wildcards.scale).pretraining_name(wildcards.name)
-    return ancient(f"{config['results']}/{wildcards.scale}/runs/{name}/metrics.json") if name else []
-
-
 rule train:
     input:
         pretraining,

@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from robustfl.cli import main
+from robustfl.spec import RunSpec
+
+
+def test_runs_prints_names(capsys):
+    assert main(["runs", "--scale", "full", "--group", "radius_cifar10"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert len(names) == 6 and names[0] == "cifar10_robust_agnostic0.4_full_ball1_seed0"
+
+
+def test_show_prints_spec_and_slide(capsys):
+    assert main(["show", "cifar10_robust_agnostic0.4_full_ball2_seed0", "--scale", "full"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert RunSpec.from_dict(shown["spec"]).hash == shown["hash"]
+    assert {g["slide"] for g in shown["belongs to"]} == {
+        "FL for Robust Training (noise ratio 0.4)", "Ablation study on ball radius",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "typo"], "run must be one of"), (["runs", "--group", "typo"], "--group must be one of"),
+        (["runs", "--set", "seed=3"], "--set must be KEY=VALUE with a key of config.yaml"),
+        (["runs", "--set", "seeds=[]"], "seeds must be a non-empty list"),
+        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"], "--threads must be >= 1; got 0"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_train_writes_a_record(tmp_path):
+    name = "fashion_mnist_speed_random0.2_seed0"
+    words = ["train", name, "--scale", "smoke", "--out", tmp_path / "run", "--set", f"cache={tmp_path}/cache"]
+    done = subprocess.run([sys.executable, "-m", "robustfl", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3/3" in done.stdout and "record in" in done.stdout
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["name"] == name and metrics["provenance"]["deterministic"] is True
+
+
+def test_train_from_a_spec_file(tmp_path):
+    spec = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32)
+    (tmp_path / "spec.json").write_text(json.dumps(spec.asdict()))
+    assert main(["train", "mine", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["spec_hash"] == spec.hash
+
+
+def test_help_names_every_command():
+    shown = subprocess.run([sys.executable, "-m", "robustfl", "--help"], capture_output=True, text=True).stdout
+    for command in ("train", "runs", "show", "data", "select", "report", "examples:"):
+        assert command in shown

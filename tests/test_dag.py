@@ -1,0 +1,91 @@
+"""The workflow in a temporary copy of the tracked files, in a folder with a space in its name."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+GROUPS = 'groups=["set_cover_cifar10","ratio_cifar10"]'
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    target = tmp_path_factory.mktemp("a clone")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("results/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def snakemake(clone, *words, ok=True):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["snakemake", "--cores", "2", *words], cwd=clone, env=os.environ | {"PATH": path}, text=True, capture_output=True
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output
+    return output
+
+
+def test_smoke_study_end_to_end(clone):
+    """Two groups from nothing to PDF; then nothing to do; then exactly the deleted run again."""
+    target = ["report/summary.pdf", "--config", "scale=smoke", GROUPS]
+    snakemake(clone, *target)
+    assert (clone / "report/summary.pdf").read_bytes().startswith(b"%PDF")
+    records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
+    assert len(records) == 11
+    assert "Nothing to be done" in snakemake(clone, *target)
+
+    victim = next(p for p in records if "centrality0.5" in str(p))
+    first = json.loads(victim.read_text())
+    victim.unlink()
+    output = snakemake(clone, *target)
+    assert output.count("rule train:") == 1
+    assert json.loads(victim.read_text())["provenance"]["weights_hash"] == first["provenance"]["weights_hash"]
+
+    stale = records[0].parent / "spec.json"
+    stale.write_text(stale.read_text().replace('"seed": 0', '"seed": 9'))
+    output = snakemake(clone, *target, "--forcerun", "tables", ok=False)
+    assert "stale" in output and records[0].parent.name in output
+
+
+def test_single_target_by_name(clone):
+    name = "fashion_mnist_speed_random0.2_seed0"
+    target = f"results/laptop/runs/{name}/metrics.json"
+    output = snakemake(clone, "-n", target)
+    assert "rule train:" in output and f"name={name}" in output
+
+
+def test_unknown_name_is_a_clear_error(clone):
+    output = snakemake(clone, "results/full/runs/cifar10_robust_typo_seed0/metrics.json", ok=False)
+    assert "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [("scael=smoke", "scael"), ("scale=huge", "huge"), ('seeds=["a"]', "seeds"), ("epochs=0", "epochs")],
+)
+def test_config_typos_are_refused_before_anything_runs(clone, setting, message):
+    assert message in snakemake(clone, "-n", "--config", setting, ok=False)
+
+
+def test_unknown_key_in_experiments_is_refused(clone):
+    path = clone / "config/experiments.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("radius: 1.0 }", "raduis: 1.0 }"))
+        output = snakemake(clone, "-n", "--config", "scale=smoke", ok=False)
+    finally:
+        path.write_text(text)
+    assert "raduis" in output
+
+
+def test_lint_is_clean(clone):
+    assert "all set" in snakemake(clone, "--lint").lower()

@@ -1,0 +1,29 @@
+"""constraints.txt, environment.yml and pyproject.toml say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+
+def pins() -> dict[str, str]:
+    lines = [x for x in Path("constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    return dict(line.split("==") for line in lines)
+
+
+def test_conda_and_pip_pin_the_same():
+    listed = yaml.safe_load(Path("environment.yml").read_text())["dependencies"]
+    (by_pip,) = (entry["pip"] for entry in listed if isinstance(entry, dict))
+    assert dict(line.split("==") for line in by_pip) == pins()
+
+
+def test_everything_the_package_asks_for_is_pinned():
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + project["optional-dependencies"]["test"]
+    names = {re.split(r"[<>=!~\[]", line)[0].lower() for line in asked}
+    assert names <= {name.lower() for name in pins()}
+
+
+def test_torch_is_the_pair_that_fits():
+    assert (pins()["torch"], pins()["torchvision"]) == ("2.13.0", "0.28.0")

@@ -1,0 +1,32 @@
+# Shared by all rule files - the checked config, the study, and the command-line overrides handed on to `robustfl`.
+import json
+import shlex
+import sys
+from functools import lru_cache
+
+from snakemake.utils import validate
+
+sys.path.insert(0, workflow.basedir)
+from robustfl import study
+
+PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
+validate(config, "../schemas/config.schema.yaml")
+for part in ("experiments", "scales", "slides"):
+    validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
+
+STUDY = study.load(config=config)
+RUNS = [f"{config['results']}/{STUDY.scale}/runs/{name}/metrics.json" for name in STUDY.specs]
+# what the command line changed, handed on to every `robustfl` call
+OVERRIDES = shlex.join(w for k, v in config.items() if v != PLAIN[k] for w in ("--set", f"{k}={json.dumps(v)}"))
+logger.info(f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
+            + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else ""))
+
+
+@lru_cache
+def study_at(scale):
+    return STUDY if scale == STUDY.scale else study.load(scale, config)
+
+
+def pretraining(wildcards):
+    name = study_at(wildcards.scale).pretraining_name(wildcards.name)
+    return ancient(f"{config['results']}/{wildcards.scale}/runs/{name}/metrics.json") if name else []
