@@ -24,8 +24,8 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
     for _, where in classes(labels):
         cloud = Cloud(gather(points, where, metric), metric)
-        similarity, step = grid.similarity(clusters.host(cloud.matrix()))
-        total = similarity.sum(0, dtype=np.int64)
+        similarity, step = grid.similarity(clusters.host(cloud.matrix()), cloud.bound)
+        total = similarity.sum(0, dtype=np.int64) - len(where) * int(similarity.min())
         picks = np.argsort(-total, kind="stable")[: checks.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), total[picks] * step))
     return join(parts)

@@ -13,13 +13,15 @@ import numpy as np
 
 from robustfl.selection import checks
 
-BLOCK = 2**20  # distances per block: 8 MB of float64
+BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
+GPU_BLOCK = 2**26  # and on a GPU, where few large kernels are faster: 512 MB
 
 
 class Cloud:
     """The points of one class, ready for distance blocks.
 
-    rows: (m, d) float64, centred (for cosine: of unit length; for precomputed: the similarity matrix as it is).
+    floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts as 0: duplicates are at distance 0.
+    rows: (m, d) float64, centred (for cosine: of unit length before; for precomputed: the similarity matrix as it is).
     """
 
     def __init__(self, points, metric: str = "euclidean") -> None:
@@ -31,11 +33,20 @@ class Cloud:
             if not bool((length > 0).all()):
                 raise ValueError("points must have no zero row for metric='cosine'; got at least one")
             rows = rows / length[:, None]
-        elif metric != "precomputed":
+        if metric != "precomputed":
+            rows = rows - rows[:1]  # first, so that equal points become exact zeros
             rows = rows - rows.mean(0)
         self.rows = rows
         self.square = (rows * rows).sum(1)  # (m,)
+        self.floor = 2.0**-52 * (64 + 4 * rows.shape[1] ** 0.5)
         self.top = float(rows.max()) if metric == "precomputed" else 0.0
+        self.bound = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
+
+    def _bound(self) -> float:
+        if self.metric == "precomputed":
+            return self.top - float(self.rows.min())
+        furthest = float(self.square.max())  # from the centre, squared
+        return {"euclidean": 2 * furthest**0.5, "sqeuclidean": 4 * furthest, "cosine": 2 * furthest}[self.metric]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,9 +61,10 @@ class Cloud:
         else:
             part = self.rows[a] @ self.rows[b].T
             part *= -2.0
-            part += self.square[a][:, None]
-            part += self.square[b][None]
-            part = part.clip(0)
+            norm = self.square[a][:, None] + self.square[b][None]
+            part += norm
+            norm *= self.floor
+            part *= part > norm
             if self.metric == "euclidean":
                 part **= 0.5
             elif self.metric == "cosine":
@@ -61,18 +73,21 @@ class Cloud:
 
     def blocks(self, b=slice(None)) -> Iterator[tuple[slice, object]]:
         """(rows, distances of those rows to b), over all rows, a bounded number of distances at a time."""
-        width = len(self) if isinstance(b, slice) else len(b)
-        step = max(1, BLOCK // max(1, width))
-        for start in range(0, len(self), step):
-            rows = slice(start, min(start + step, len(self)))
+        for rows in self.slices(len(self) if isinstance(b, slice) else len(b)):
             yield rows, self.block(rows, b)
+
+    def slices(self, width: int) -> list[slice]:
+        """The rows, cut so that a block of them by `width` columns is of bounded size."""
+        bound = BLOCK if isinstance(self.rows, np.ndarray) else GPU_BLOCK
+        step, m = max(1, bound // max(1, width)), len(self)
+        return [slice(start, min(start + step, m)) for start in range(0, m, step)]
 
     def matrix(self):
         """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
-        m, step = len(self), max(1, BLOCK // len(self))
+        m = len(self)
         out = np.zeros((m, m), np.float32) if isinstance(self.rows, np.ndarray) else self.rows.new_zeros(m, m).float()
-        for start in range(0, m, step):
-            rows, rest = slice(start, min(start + step, m)), slice(start, m)
+        for rows in self.slices(m):
+            rest = slice(rows.start, m)
             part = self.block(rows, rest)
             size = part.shape[0]
             corner = part[:, :size]  # the block on the diagonal: mirror its upper triangle

@@ -1,4 +1,4 @@
-"""Exact greedy facility location, class by class.
+"""Greedy facility location, class by class: exact, stochastic, or by parts.
 
 F(S) = sum_i max_{j in S} (c - d_ij) over the points i of a class, c the largest distance within the class.
 Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978: the greedy
@@ -8,27 +8,65 @@ data-efficient training of machine learning models", ICML 2020, use it on gradie
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import numpy as np
 
-from robustfl.selection import checks, clusters, grid
+from robustfl.selection import checks, clusters, engines, partition, stochastic
 from robustfl.selection.distances import Cloud, classes, gather
-from robustfl.selection.greedy_numpy import greedy
 from robustfl.selection.result import Selection, join
 
+ALGORITHMS = ("exact", "stochastic", "partition")
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean") -> Selection:
-    """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained, non-increasing.
 
-    points: (n, d); labels: (n,) or None; rng is not used: the method is deterministic, ties go to the lower index.
-    Distances are put on a grid of 21 bits (see `grid`), and the greedy is exact on it.
-    Per class of m points: O(m^2 d) for the distances, O(m^2 log m) typically for the greedy, 4 m^2 bytes.
-    Raises ValueError as `checks` says.
+def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean", engine: str = "auto",
+           algorithm: str = "auto", epsilon: float = 0.1, memory: int | None = None) -> Selection:  # fmt: skip
+    """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained at each pick.
+
+    points: (n, d) array or tensor; labels: (n,) or None. Ties go to the larger gain, then to the lower index.
+    algorithm: "exact": distances on a grid of 20 or 21 bits (`grid`), greedy without further approximation, deterministic;
+      MemoryError where a class does not fit. O(m^2 d) + O(m^2 log m) typically, 4 m^2 bytes per class of m points (numba).
+      "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory a candidate (`stochastic`). "partition": `partition`.
+      "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit.
+    memory: that limit in bytes for one class; None: half of what is free.
+    engine: see `engines`; rng is used by "stochastic" and "partition" alone. Raises ValueError as `checks` says.
     """
-    points = checks.points(points, metric)
-    labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
-    for _, where in classes(labels):
-        cloud = Cloud(gather(points, where, metric), metric)
-        similarity, step = grid.similarity(clusters.host(cloud.matrix()))
-        picks, gains = greedy(similarity, checks.count(ratio, len(where)))
-        parts.append((where[picks], clusters.sizes(cloud, picks), gains * step))
-    return join(parts)
+    points, labels = checks.points(points, metric), checks.labels(labels, len(points))
+    ratio, engine = checks.ratio(ratio), engines.resolve(engine, points)
+    checks.one_of(algorithm, "algorithm", ("auto", *ALGORITHMS))
+    if not 0 < epsilon < 1:
+        raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
+    points = engines.place(points, engine)
+    largest = _largest(memory, engine, points)
+    groups = [where for _, where in classes(labels)]
+    wanted = [checks.count(ratio, len(where)) for where in groups]
+    kinds = [_kind(algorithm, len(where), largest, engine) for where in groups]
+    clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
+    whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
+    found = dict(zip(whole, engines.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine) if whole else ()))
+    for c, kind in enumerate(kinds):
+        if kind == "stochastic":
+            found[c] = stochastic.greedy(clouds[c], wanted[c], epsilon, checks.generator(rng))
+        elif kind == "partition":
+            own = gather(points, groups[c], metric)
+            found[c] = partition.greedy(own, wanted[c], min(largest, len(own)), metric, engine, checks.generator(rng))
+    return join([(where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1]) for c, where in enumerate(groups)])
+
+
+def _largest(memory: int | None, engine: str, points) -> int:
+    """Points of the largest class whose matrix fits."""
+    if memory is not None and memory < engines.BYTES[engine]:
+        raise ValueError(f"memory must be at least {engines.BYTES[engine]} bytes for engine={engine!r}; got {memory!r}")
+    return math.isqrt(int((engines.free(engine, points) // 2 if memory is None else memory) // engines.BYTES[engine]))
+
+
+def _kind(algorithm: str, m: int, largest: int, engine: str) -> str:
+    """What is done with a class of m points."""
+    need = engines.BYTES[engine] * m * m
+    if algorithm == "exact" and m > largest:
+        raise MemoryError(f"points of a class must be at most {largest} for algorithm='exact' in the memory allowed; got {m} ({need:,} bytes)")
+    if algorithm == "auto" and m > largest:
+        warnings.warn(f"facility_location: a class of {m} points needs {need:,} bytes; selecting by parts of {largest}", stacklevel=3)
+        return "partition"
+    return "exact" if algorithm == "auto" else algorithm

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from robustfl.selection import grid
+
 
 def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The first k greedy picks for F(S) = sum_i max_{j in S} similarity_ij.
@@ -25,4 +27,4 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
             gain -= (np.clip(similarity[rows], old, new) - old).sum(0, dtype=np.int64)
         best[rose] = similarity[pick, rose]
         gain[pick] = -1  # below every gain, and no later pick changes it
-    return picks, gains
+    return grid.rebase(similarity, picks, gains)

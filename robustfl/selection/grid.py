@@ -1,8 +1,8 @@
 """Similarities on a grid of whole numbers, so that sums of them are exact in any order.
 
-S_ij = (c - d_ij) / step rounded to integers of at most BITS bits, where c is the largest distance of the class and step
-a power of two. Running sums of float32 similarities drift, and the picks with them; sums of integers do not, so that
-every engine (numpy, numba, torch, Triton) makes the same picks from the same S, whatever its order of summation.
+S_ij = top - d_ij / step, rounded to integers of at most BITS bits; step is a power of two fixed by a cheap bound on the
+distances of the class. Running sums of float32 similarities drift, and the picks with them; sums of integers do not, so
+that every engine (numpy, numba, torch, Triton) makes the same picks from the same S, whatever its order of summation.
 """
 
 from __future__ import annotations
@@ -12,23 +12,32 @@ import math
 import numpy as np
 
 BITS = 21  # 1024 rows of such values still fit a 32-bit sum
+FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def step(top: float) -> float:
-    """The grid's step for distances up to `top`: the smallest power of two with top / step <= 2**BITS.
+def scale(bound: float) -> tuple[float, int]:
+    """(step, top) for distances up to `bound`: the smallest power of two with top = ceil(bound / step) <= 2**BITS.
 
-    ValueError where a distance is beyond float32.
+    ValueError where such a distance is beyond float32.
     """
-    if not math.isfinite(top):
-        raise ValueError(f"points must lie within distances that float32 can hold; got {top}")
-    return 2.0 ** max(math.ceil(math.log2(top)) - BITS, -140) if top > 0 else 1.0
+    if not bound < FLOAT32:
+        raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {bound}")
+    step = 2.0 ** max(math.ceil(math.log2(bound)) - BITS, -120) if bound > 0 else 1.0
+    return step, math.ceil(bound / step)
 
 
-def similarity(distances):
-    """(n, n) int32 similarities, and their step, from (n, n) float32 distances (numpy or torch)."""
-    size = step(float(distances.max()))
+def similarity(distances, bound: float):
+    """(S (n, n) int32, step) from (n, n) float32 distances, none above `bound` (numpy or torch)."""
+    step, top = scale(bound)
     if isinstance(distances, np.ndarray):
-        levels = np.rint(distances / np.float32(size)).astype(np.int32)
-    else:
-        levels = (distances / size).round().int()
-    return levels.max() - levels, size
+        return top - np.rint(distances / np.float32(step)).astype(np.int32), step
+    return top - (distances / step).round().int(), step
+
+
+def rebase(similarity, picks, gains):
+    """(picks, gains) with F measured from the smallest similarity of the class, as in sum_i max (c - d_ij), c the largest d.
+
+    `top` is a bound, not c: that adds the same constant to the first gain of every candidate and changes no pick.
+    """
+    gains[0] -= len(similarity) * int(similarity.min())
+    return picks, gains

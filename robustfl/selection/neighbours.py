@@ -1,69 +1,153 @@
-"""Who lies within a radius of whom, for a whole set, and the greedy cover by such balls; never an (n, n) matrix."""
+"""Who lies within a radius of whom, for a whole set, and the greedy cover by such balls; never an (n, n) matrix.
+
+Neighbour lists hold all pairs up to the largest radius asked for, and serve every smaller one: a bisection computes the
+distances once. Where balls are so large that lists would not fit, counts are kept instead: when a ball covers new points,
+their distances to all others say which counts fall. Every point is covered once, so all that costs O(n^2 d) a radius.
+"""
 
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 
 from robustfl.selection.clusters import host
 from robustfl.selection.distances import Cloud
 
-LISTED = 2**27  # neighbour pairs kept in memory: 8 bytes each, 1 GiB
+LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built, 1 GB afterwards
 
 
 class Neighbours:
-    """Neighbour lists up to the largest radius asked for so far, reused for every smaller one."""
+    """The greedy covers of one set of points, at any radius. points: (n, d) numpy or torch; see `checks.METRICS`."""
 
-    def __init__(self, points, metric: str = "euclidean") -> None:
+    def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = Cloud(points, metric)
-        self.reach = -1.0  # the lists hold all pairs up to this distance
+        self.listed = listed
+        self.reach, self.crowded = -1.0, math.inf  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
         self.start = self.other = self.distance = None
+        self.compiled = isinstance(points, np.ndarray) and metric != "precomputed" and find_spec("numba") is not None
 
-    def guess(self, wanted: int) -> float:
-        """A radius to start a bisection at: the median distance to the (n / wanted)-th neighbour, on up to 256 points."""
+    def guess(self, rank: int) -> float:
+        """The median distance to the rank-th neighbour, from up to 256 points of the set."""
         n = len(self.cloud)
         sample = np.unique(np.linspace(0, n - 1, min(n, 256)).astype(np.int64))
-        near = np.sort(host(self.cloud.block(sample, slice(None))), axis=1)
-        return float(np.median(near[:, min(n - 1, math.ceil(n / wanted))]))
+        near = host(self.cloud.block(sample, slice(None)))
+        return float(np.median(np.partition(near, min(n - 1, rank), axis=1)[:, min(n - 1, rank)]))
 
-    def within(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
-        """CSR lists (start (n + 1,) int64, other (pairs,) int32) of all points within `radius`, each its own neighbour."""
+    def cover(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Greedy cover: picks (k,) int64, the points each newly covers, and the points within the radius of each.
+
+        Each step takes the ball with the most uncovered points; ties to the lower index. Exact.
+        """
+        lists = self._within(radius)
+        if lists is None:
+            return self._cover_counts(radius)
+        if self.compiled:
+            from robustfl.selection import cover_numba
+
+            picks, gains = cover_numba.cover(*lists)
+        else:
+            picks, gains = cover_lists(*lists)
+        return picks, gains, np.diff(lists[0])[picks]
+
+    def _within(self, radius: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """CSR lists (start (n + 1,), other) of the points within `radius`, each its own neighbour; None: they do not fit."""
+        if self.reach < radius < self.crowded:
+            built = self._list_compiled(np.float32(radius)) if self.compiled else self._list(np.float32(radius))
+            if built is None:
+                self.crowded = radius
+            else:
+                self.reach, (self.start, self.other, self.distance) = radius, built
         if radius > self.reach:
-            self._list(radius)
+            return None
         keep = self.distance <= np.float32(radius)
         running = np.concatenate([[0], np.cumsum(keep)])
         return running[self.start], self.other[keep]
 
-    def _list(self, radius: float) -> None:
-        counts, others, distances = [np.zeros(1, dtype=np.int64)], [], []
+    def _most(self, radius: float) -> tuple[float, bool, float]:
+        """(largest squared distance within the radius, is the metric its root, else its multiple by)."""
+        from robustfl.selection import cover_numba
+
+        root, factor = self.cloud.metric == "euclidean", 0.5 if self.cloud.metric == "cosine" else 1.0
+        return cover_numba.limit(np.float32(radius), root, factor), root, factor
+
+    def _list_compiled(self, radius: np.float32):
+        from robustfl.selection import cover_numba
+
+        cloud, n = self.cloud, len(self.cloud)
+        fixed = (cloud.floor, *self._most(radius))
+        size, used = min(self.listed, 16 * n), 0
+        pairs = [np.empty(size, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
+        for rows in cloud.slices(n):
+            gram = cloud.rows[rows] @ cloud.rows[rows.start :].T
+            while (now := cover_numba.close_pairs(gram, cloud.square, rows.start, *fixed, *pairs, used)) < 0:
+                if size == self.listed:
+                    return None
+                size = min(self.listed, 2 * size)
+                pairs = [np.concatenate([part[:used], np.empty(size - used, dtype=part.dtype)]) for part in pairs]
+            used = now
+        return cover_numba.lists(*(part[:used] for part in pairs), n)
+
+    def _list(self, radius: np.float32):
+        counts, others, distances, total = [np.zeros(1, dtype=np.int64)], [], [], 0
         for rows, part in self.cloud.blocks():
-            part = host(part)
-            part[np.arange(len(part)), np.arange(rows.start, rows.stop)] = 0  # itself, free of rounding
-            row, column = np.nonzero(part <= np.float32(radius))
-            counts.append(np.bincount(row, minlength=len(part)))
-            others.append(column.astype(np.int32))
-            distances.append(part[row, column])
-        self.start = np.cumsum(np.concatenate(counts))
-        self.other, self.distance, self.reach = np.concatenate(others), np.concatenate(distances), radius
+            at = np.arange(len(part))
+            part[at, at + rows.start] = 0  # itself, free of rounding
+            near = part <= float(radius)
+            row, column = np.nonzero(near) if isinstance(near, np.ndarray) else near.nonzero(as_tuple=True)
+            counts.append(np.bincount(host(row), minlength=len(part)))
+            others.append(host(column).astype(np.int32))
+            distances.append(host(part[row, column]))
+            total += len(row)
+            if total > 2 * self.listed + len(self.cloud):
+                return None
+        return np.cumsum(np.concatenate(counts)), np.concatenate(others), np.concatenate(distances)
 
-    def density(self, picks: np.ndarray, radius: float) -> np.ndarray:
-        """(k,) number of points within `radius` of each pick, itself included."""
-        return np.diff(self.within(radius)[0])[picks]
+    def _near(self, points: np.ndarray, radius: float) -> np.ndarray:
+        """(len(points), n) bool, within the radius; points are near themselves."""
+        found = host(self.cloud.block(points, slice(None)) <= float(np.float32(radius)))
+        found[np.arange(len(points)), points] = True
+        return found
 
-    def cover(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
-        """Greedy cover: picks (k,) int64 and the number of points each newly covers; ties to the lower index."""
-        start, other = self.within(radius)
-        fresh = np.diff(start)  # (n,) uncovered points within the radius of each point
-        covered, left, picks, gains = np.zeros(len(fresh), dtype=bool), len(fresh), [], []
-        while left:
+    def _counts(self, points: np.ndarray, radius: float) -> np.ndarray:
+        """(n,) how many of `points` each point is near to."""
+        cloud, counts = self.cloud, np.zeros(len(self.cloud), dtype=np.int64)
+        most = self._most(radius)[0] if self.compiled else 0.0
+        for piece in np.array_split(points, 1 + len(points) * len(counts) // 2**21):
+            if self.compiled:
+                from robustfl.selection import cover_numba
+
+                gram = cloud.rows[piece] @ cloud.rows.T
+                cover_numba.tally(gram, cloud.square[piece], cloud.square, cloud.floor, most, counts)
+            else:
+                counts += self._near(piece, radius).sum(0, dtype=np.int64)
+        return counts
+
+    def _cover_counts(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n = len(self.cloud)
+        fresh = self._counts(np.arange(n), radius)
+        density, covered, picks, gains = fresh.copy(), np.zeros(n, dtype=bool), [], []
+        while not covered.all():
             pick = int(fresh.argmax())
-            ball = other[start[pick] : start[pick + 1]]
-            new = ball[~covered[ball]]
+            new = np.flatnonzero(self._near(np.array([pick]), radius)[0] & ~covered)
             covered[new] = True
-            left -= len(new)
-            picks.append(pick)
-            gains.append(len(new))
-            for point in new:
-                fresh[other[start[point] : start[point + 1]]] -= 1
-        return np.array(picks, dtype=np.int64), np.array(gains, dtype=np.int64)
+            picks.append(pick), gains.append(len(new))
+            fresh -= self._counts(new, radius)
+        return np.array(picks), np.array(gains), density[picks]
+
+
+def cover_lists(start: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy cover by CSR lists: picks (k,) int64 and newly covered points of each (k,); ties to the lower index."""
+    fresh = np.diff(start)  # (n,) uncovered points within the radius of each point
+    covered, left, picks, gains = np.zeros(len(fresh), dtype=bool), len(fresh), [], []
+    while left:
+        pick = int(fresh.argmax())
+        ball = other[start[pick] : start[pick + 1]]
+        new = ball[~covered[ball]]
+        covered[new] = True
+        left -= len(new)
+        picks.append(pick), gains.append(len(new))
+        for point in new:
+            fresh[other[start[point] : start[point + 1]]] -= 1
+    return np.array(picks, dtype=np.int64), np.array(gains, dtype=np.int64)

@@ -7,6 +7,7 @@ the number of clusters is the one wanted.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -16,7 +17,7 @@ from robustfl.selection.distances import classes
 from robustfl.selection.neighbours import Neighbours
 from robustfl.selection.result import Selection
 
-STEPS = 40  # bisection steps at most; float32 radii coincide after about 30
+STEPS = 40  # bisection steps at most; float32 radii coincide after about 24
 
 
 def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean",
@@ -25,41 +26,54 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
 
     points: (n, d); labels: (n,) or None; rng is not used. weights: points within the radius of the pick, itself included,
     of whatever class; gains: points newly covered; `radius` of the result: the radius used, in units of the metric.
-    cover_radius: the radius; None: found by bisection so that the number of picks is round(ratio * n). Where no radius
-    meets that number (ties, duplicates), the nearest number found is taken and a UserWarning says both.
+    cover_radius: the radius; None: found by bisection so that the number of picks is round(ratio * n). Where the bisection
+    ends without that number (ties, duplicates, the greedy's own jumps), the nearest number met is taken and a UserWarning
+    says both.
     Raises ValueError as `checks` says.
     """
     points = checks.points(points, metric)
     labels, ratio = checks.labels(labels, len(points)), checks.ratio(ratio)
     graph = Neighbours(points, metric)
     if cover_radius is None:
-        radius, (picks, gains) = bisect(graph, max(1, round(ratio * len(points))))
+        radius, (picks, gains, density) = bisect(graph, max(1, round(ratio * len(points))))
     else:
         radius = checks.radius(cover_radius)
-        picks, gains = graph.cover(radius)
-    density = graph.density(picks, radius)
+        picks, gains, density = graph.cover(radius)
     order = np.argsort(labels[picks], kind="stable")
     return Selection(picks[order], density[order].astype(np.float64), gains[order].astype(np.float64), radius)
 
 
-def bisect(graph: Neighbours, wanted: int) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-    """A radius whose greedy cover has `wanted` balls, or the nearest number met, and that cover (picks, gains)."""
-    low, high = 0.0, graph.guess(wanted)
-    best = (low, graph.cover(low))
-    while len(best[1][0]) != wanted:
-        cover = graph.cover(high)
-        best = min(best, (high, cover), key=lambda found: abs(len(found[1][0]) - wanted))
-        if len(cover[0]) <= wanted:
-            break
-        low, high = high, max(2 * high, 1e-30)
-    for _ in range(STEPS):
-        middle = float(np.float32(low + (high - low) / 2))
-        if len(best[1][0]) == wanted or not low < middle < high:
-            break
-        cover = graph.cover(middle)
-        best = min(best, (middle, cover), key=lambda found: abs(len(found[1][0]) - wanted))
-        low, high = (middle, high) if len(cover[0]) > wanted else (low, middle)
-    if len(best[1][0]) != wanted:
-        found = len(best[1][0])
-        warnings.warn(f"set_cover: no radius gives {wanted} balls; {found} balls of radius {best[0]:.6g}", stacklevel=3)
+def bisect(graph: Neighbours, wanted: int) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A radius whose greedy cover has `wanted` balls, or the nearest number met, and that cover.
+
+    The number of balls of a greedy cover all but falls with the radius; the search brackets it from above first, so that
+    the neighbour lists of the first radius serve all others.
+    """
+    n, best = len(graph.cloud), None
+
+    def balls(radius: float) -> int:
+        nonlocal best
+        cover = graph.cover(radius)
+        if best is None or abs(len(cover[0]) - wanted) < abs(len(best[1][0]) - wanted):
+            best = radius, cover
+        return len(cover[0])
+
+    rank = math.ceil(n / wanted)
+    high = graph.guess(rank)
+    while (count := balls(high)) > wanted:
+        rank *= 2
+        high = max(graph.guess(rank), float(np.float32(1.1 * high)), 1e-30)
+    low = 0.0
+    if count < wanted and balls(low) > wanted:
+        for _ in range(STEPS):
+            middle = float(np.float32(low + (high - low) / 2))
+            if not low < middle < high:
+                break
+            count = balls(middle)
+            if count == wanted:
+                break
+            low, high = (middle, high) if count > wanted else (low, middle)
+    radius, cover = best
+    if len(cover[0]) != wanted:
+        warnings.warn(f"set_cover: no radius found for {wanted} balls; {len(cover[0])} of radius {radius:.6g}", stacklevel=3)
     return best

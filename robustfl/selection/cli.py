@@ -1,0 +1,62 @@
+"""`robustfl select`: a weighted subset of points in .npy files."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from robustfl.selection import checks
+from robustfl.selection.api import SELECTORS, select
+from robustfl.selection.result import Selection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `robustfl select`."""
+    parser.add_argument("--points", required=True, metavar="X.npy", help="(n, d) floats")
+    parser.add_argument("--labels", metavar="y.npy", help="(n,) integers; without them all points are one class")
+    parser.add_argument("--method", default="facility_location", help=f"one of {', '.join(SELECTORS)} (default: %(default)s)")
+    parser.add_argument("--ratio", required=True, type=float, help="share of each class to pick, in (0, 1]")
+    parser.add_argument("--radius", type=float, help="weights = points of the class within this distance")
+    parser.add_argument("--metric", default="euclidean", help=f"one of {', '.join(checks.METRICS)} (default: %(default)s)")
+    parser.add_argument("--weights", help=f"one of {', '.join(checks.WEIGHTS)}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Select and write the file whole or not at all. Returns 0, or 2 after one line on stderr that says what is wrong."""
+    try:
+        points, labels = (None if path is None else _read(path) for path in (args.points, args.labels))
+        picked = select(
+            points, labels, method=args.method, ratio=args.ratio, radius=args.radius, metric=args.metric, seed=args.seed,
+            weights=args.weights,
+        )  # fmt: skip
+        _write(Path(args.out), picked)
+    except (ValueError, MemoryError, OSError) as error:
+        print(f"robustfl select: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(picked)} of {len(points)} points: {args.out}")
+    return 0
+
+
+def _write(out: Path, picked: Selection) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, indices=picked.indices, weights=picked.weights, gains=picked.gains)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} must be a readable .npy file: {error}") from error

@@ -1,0 +1,92 @@
+"""Which code runs the exact greedy: numba on a CPU, Triton on a CUDA device, numpy or torch where these are absent.
+
+All make the same picks from the same similarities. numba, torch and Triton are imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import numpy as np
+
+from robustfl.selection import checks, grid
+from robustfl.selection.distances import Cloud
+
+ENGINES = ("auto", "numba", "numpy", "torch", "triton")
+# Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the float32 distances
+# and a temporary of their size.
+BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 24}
+
+
+def resolve(engine: str, points) -> str:
+    """The engine that `auto` stands for. ValueError for an unknown engine or one that cannot run here."""
+    checks.one_of(engine, "engine", ENGINES)
+    on_cuda = not isinstance(points, np.ndarray)
+    if engine == "auto":
+        if on_cuda:
+            return "triton" if find_spec("triton") else "torch"
+        return "numba" if find_spec("numba") else "numpy"
+    if engine in ("numba", "numpy") and on_cuda:
+        raise ValueError(f"engine must be auto, torch or triton for points on a CUDA device; got {engine!r}")
+    if engine in ("numba", "triton") and not find_spec(engine):
+        raise ValueError(f"engine must be one whose package is installed; got {engine!r}")
+    if engine == "triton" and not on_cuda and not os.environ.get("TRITON_INTERPRET"):
+        raise ValueError("engine must be numba, numpy or torch for points that are not on a CUDA device; got 'triton'")
+    return engine
+
+
+def place(points, engine: str):
+    """The points where the engine wants them: numpy for CPU engines, a tensor for torch and Triton."""
+    if engine in ("torch", "triton") and isinstance(points, np.ndarray):
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(points))
+    return points
+
+
+def free(engine: str, points) -> int:
+    """Bytes of memory that are free for the matrices of one class."""
+    if not isinstance(points, np.ndarray) and points.is_cuda:
+        import torch
+
+        return torch.cuda.mem_get_info(points.device)[0]
+    try:
+        with open("/proc/meminfo") as lines:  # counts what the page cache would give back, unlike sysconf
+            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
+    found, steps = [], []
+    if engine == "triton":
+        from robustfl.selection import greedy_torch, greedy_triton
+
+        matrices, small = [], []  # the small classes run together, so their matrices are held together
+        found = [None] * len(clouds)
+        for c, cloud in enumerate(clouds):
+            similarity, step = grid.similarity(cloud.matrix(), cloud.bound)
+            steps.append(step)
+            if len(cloud) > greedy_triton.LARGEST:
+                found[c] = greedy_torch.greedy(similarity, wanted[c])
+            else:
+                matrices.append(similarity), small.append(c)
+        for c, result in zip(small, greedy_triton.greedy(matrices, [wanted[c] for c in small]) if small else ()):
+            found[c] = result
+    elif engine == "numba":
+        from robustfl.selection import greedy_numba
+
+        buffer = np.empty(max(len(cloud) for cloud in clouds) ** 2, dtype=np.int32)
+        for cloud, k in zip(clouds, wanted):
+            similarity, step = greedy_numba.similarity(cloud, buffer)
+            found.append(greedy_numba.greedy(similarity, k)), steps.append(step)
+    else:
+        from importlib import import_module
+
+        greedy = import_module(f"robustfl.selection.greedy_{engine}").greedy
+        for cloud, k in zip(clouds, wanted):
+            similarity, step = grid.similarity(cloud.matrix(), cloud.bound)
+            found.append(greedy(similarity, k)), steps.append(step)
+    return [(np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)]
