@@ -21,17 +21,22 @@ class CheckpointError(RuntimeError):
     """A checkpoint is damaged or belongs to another run; the message names the file and the reason."""
 
 
-def save(path: Path | str, spec_hash: str, state: dict) -> None:
-    """Write atomically; what was at `path` becomes `path` + .previous. Raises OSError with nothing lost (disk full)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def pack(spec_hash: str, state: dict) -> bytes:
+    """The bytes of a checkpoint: a snapshot that later steps cannot change."""
     buffer = io.BytesIO()
     torch.save({"spec_hash": spec_hash, "state": state}, buffer)
     body = buffer.getvalue()
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def save(path: Path | str, packed: bytes) -> None:
+    """Write atomically; what was at `path` becomes `path` + .previous. Raises OSError with nothing lost (disk full)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            file.write(packed)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import yaml
@@ -26,6 +28,7 @@ The whole study is one Snakemake target: snakemake --cores 4 report/summary.pdf"
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 the work failed, 2 bad input."""
     args = build_parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     try:
         return args.run(args)
     except BrokenPipeError:
@@ -57,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--out", help="folder of the record (default: {results}/{scale}/runs/{name})")
     train.add_argument("--spec", help="a spec.json to train instead of the study's spec of that name (needs no YAML)")
     train.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1: run several at once)")
+    train.add_argument("--no-worker", action="store_true", help="train in this process, not in the shared warm one")
+    train.add_argument("--eager", action="store_true", help="plain steps on a GPU instead of CUDA graphs (the reference)")
     train.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="epochs between checkpoints")
     runs = command("runs", _runs, "print the names of the study's runs, one a line")
     runs.add_argument("--group", help="only this group of experiments")
@@ -114,22 +119,48 @@ def _train(args: argparse.Namespace) -> int:
     else:
         known, config = _study(args)
         spec, scale = known.spec(args.name), known.scale
+    if not args.no_worker:
+        from robustfl import worker
+
+        on_gpu = config["device"] == "cuda" or (config["device"] == "auto" and study.cuda_present())
+        status = worker.submit(args.argv, shared=on_gpu)
+        if status is not None:
+            return status
     import torch
 
     from robustfl.progress import watching
-    from robustfl.run import Options, run
+    from robustfl.run import Interrupted, Options, run
 
+    def interrupt(number, frame):
+        raise Interrupted(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, interrupt)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor, changes no result
     options = Options(
         config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
-        lambda line: print(line, flush=True),
+        not args.eager, lambda line: print(line, flush=True),
     )  # fmt: skip
     out = args.out or Path(config["results"]) / scale / "runs" / args.name
-    with watching(args.name, spec.epochs) as watch:
-        metrics = run(spec, out, args.name, options, watch)
+    try:
+        with watching(args.name, spec.epochs) as show:
+            metrics = run(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
+    except Interrupted as signalled:
+        return 128 + signalled.args[0]
     print(f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}")
     return 0
+
+
+def _after_epoch(progress, show) -> None:
+    from robustfl.run import Interrupted
+    from robustfl.server import LOCAL
+
+    show(progress)
+    if hasattr(LOCAL, "cancelled") and LOCAL.cancelled.is_set():
+        raise Interrupted(signal.SIGTERM)
 
 
 def _runs(args: argparse.Namespace) -> int:

@@ -18,9 +18,14 @@ import robustfl
 from robustfl import checkpoint, data, models, noise, provenance, record, rng
 from robustfl.augment import Images
 from robustfl.choose import Chooser
+from robustfl.graph_steps import GraphSteps
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps
 from robustfl.train import Progress, TrainingError, train
+
+
+class Interrupted(BaseException):
+    """Raised into a run by a signal handler: the run saves its last finished epoch and ends."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Options:
     source: str = "auto"  # of data sets, see robustfl.data.load
     folder: str | None = None
     checkpoint_every: int = 10  # epochs
+    graphs: bool = True  # CUDA graphs on a GPU; False = eager steps, the reference
     log: Callable[[str], None] = print
 
 
@@ -112,7 +118,7 @@ def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Call
         model, chooser, progress, facts = fit(spec, out / "checkpoint.ckpt", options, watch)
         metrics = summarise(name, spec, progress, chooser, facts | {"begin": begin}, pick_device(options.device), model)
         if spec == spec.pretraining():
-            checkpoint.save(model_path(spec, options), spec.hash, {"model": model.state_dict()})
+            checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, {"model": model.state_dict()}))
         record.write(out, spec, metrics, progress.curves, progress.timings)
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
@@ -126,7 +132,7 @@ def fit(
     ready, facts = prepare(spec, options, device)
     model = new_model(spec, device)
     chooser = Chooser(spec, ready, pretrained_model(spec, options, device) if spec.pretrained else None)
-    steps = EagerSteps(model, ready, spec)
+    steps = (GraphSteps if device.type == "cuda" and options.graphs else EagerSteps)(model, ready, spec)
     progress = Progress()
     state = checkpoint.last_good(saved, spec.hash, options.log)
     if state is not None:
@@ -136,24 +142,29 @@ def fit(
         progress = Progress(**state["progress"])
         options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
 
+    snapshot = b""  # the run at the end of its last epoch; empty when the disk has it
+
     def on_epoch(now: Progress) -> None:
+        nonlocal snapshot
+        snapshot = checkpoint.pack(spec.hash, {
+            "model": model.state_dict(), "optimizer": steps.optimizer.state_dict(), "chooser": chooser.state_dict(),
+            "progress": vars(now),
+        })  # fmt: skip
         if now.epoch % options.checkpoint_every == 0 and now.epoch < spec.epochs:
-            save(saved, spec, model, steps, chooser, now)
+            checkpoint.save(saved, snapshot)
+            snapshot = b""
         watch(now)
 
     try:
         train(model, ready, spec, select=chooser, steps=steps, progress=progress, on_epoch=on_epoch)
     except torch.OutOfMemoryError as error:
         raise TrainingError(f"device memory must hold the run; {device} ran out: {error}") from error
+    except (KeyboardInterrupt, Interrupted):
+        if snapshot:
+            checkpoint.save(saved, snapshot)
+        options.log(f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there")
+        raise
     return model, chooser, progress, facts
-
-
-def save(path: Path, spec: RunSpec, model: nn.Module, steps: EagerSteps, chooser: Chooser, progress: Progress) -> None:
-    state = {
-        "model": model.state_dict(), "optimizer": steps.optimizer.state_dict(), "chooser": chooser.state_dict(),
-        "progress": vars(progress),
-    }  # fmt: skip
-    checkpoint.save(path, spec.hash, state)
 
 
 def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
@@ -175,7 +186,7 @@ def pretrained_model(spec: RunSpec, options: Options, device: torch.device) -> n
         if state is None:
             options.log(f"training the pretrained model {source.hash} first ({source.epochs} epochs)")
             state = {"model": fit(source, path.with_suffix(".ckpt"), options)[0].state_dict()}
-            checkpoint.save(path, source.hash, state)
+            checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
     model = new_model(source, device)
     model.load_state_dict(state["model"])

@@ -29,7 +29,8 @@ class Data:
 def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
     """SGD with momentum, or Adam (Kingma and Ba 2015, torch's betas); both with L2 weight decay."""
     if spec.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), spec.lr, weight_decay=spec.weight_decay, fused=True)
+        graph = next(model.parameters()).is_cuda  # a CUDA graph can hold the step only when its counter is on the device
+        return torch.optim.Adam(model.parameters(), spec.lr, weight_decay=spec.weight_decay, fused=True, capturable=graph)
     return torch.optim.SGD(
         model.parameters(), spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True
     )

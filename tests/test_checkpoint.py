@@ -11,8 +11,8 @@ STATE = {"model": {"w": torch.arange(5.0)}, "epoch": 3, "none": None}
 
 def test_round_trip_and_the_previous_one_is_kept(tmp_path):
     path = tmp_path / "c.ckpt"
-    checkpoint.save(path, "abc", STATE)
-    checkpoint.save(path, "abc", STATE | {"epoch": 4})
+    checkpoint.save(path, checkpoint.pack("abc", STATE))
+    checkpoint.save(path, checkpoint.pack("abc", STATE | {"epoch": 4}))
     assert checkpoint.load(path, "abc")["epoch"] == 4
     assert checkpoint.load(checkpoint.previous(path), "abc")["epoch"] == 3
     assert torch.equal(checkpoint.load(path, "abc")["model"]["w"], torch.arange(5.0))
@@ -22,7 +22,7 @@ def test_round_trip_and_the_previous_one_is_kept(tmp_path):
 def test_cut_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, tenth):
     path, log = tmp_path / "c.ckpt", []
     for epoch in (3, 4):
-        checkpoint.save(path, "abc", STATE | {"epoch": epoch})
+        checkpoint.save(path, checkpoint.pack("abc", STATE | {"epoch": epoch}))
     body = path.read_bytes()
     path.write_bytes(body[: len(body) * tenth // 10])
     assert checkpoint.last_good(path, "abc", log.append)["epoch"] == 3
@@ -32,7 +32,7 @@ def test_cut_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, tenth)
 @pytest.mark.parametrize("where", [0.02, 0.5, 0.99])
 def test_one_flipped_bit_is_seen(tmp_path, where):
     path = tmp_path / "c.ckpt"
-    checkpoint.save(path, "abc", STATE)
+    checkpoint.save(path, checkpoint.pack("abc", STATE))
     body = bytearray(path.read_bytes())
     body[int(len(body) * where)] ^= 1
     path.write_bytes(bytes(body))
@@ -42,17 +42,17 @@ def test_one_flipped_bit_is_seen(tmp_path, where):
 
 def test_foreign_checkpoint_is_refused(tmp_path):
     log = []
-    checkpoint.save(tmp_path / "c.ckpt", "abc", STATE)
+    checkpoint.save(tmp_path / "c.ckpt", checkpoint.pack("abc", STATE))
     assert checkpoint.last_good(tmp_path / "c.ckpt", "xyz", log.append) is None
     assert "must belong to spec xyz; got abc" in log[0]
 
 
 def test_full_disk_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "c.ckpt"
-    checkpoint.save(path, "abc", STATE)
+    checkpoint.save(path, checkpoint.pack("abc", STATE))
     monkeypatch.setattr(checkpoint.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(path, "abc", STATE | {"epoch": 9})
+        checkpoint.save(path, checkpoint.pack("abc", STATE | {"epoch": 9}))
     assert checkpoint.load(path, "abc")["epoch"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["c.ckpt"]
 

@@ -11,9 +11,9 @@ LAYERS = [  # a package stands for all its modules
     {"spec", "rng"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress"},
     {"gradients", "selection", "weights"},
-    {"metrics", "steps", "train", "sampler", "provenance"},
+    {"metrics", "steps", "graph_steps", "train", "sampler", "provenance"},
     {"choose", "run"},
-    {"tables", "figures", "claims", "statistics", "report", "cli", "__main__"},
+    {"tables", "figures", "claims", "statistics", "report", "cli", "worker", "server", "__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(Path("robustfl").rglob("*.py"))

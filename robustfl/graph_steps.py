@@ -1,0 +1,102 @@
+"""The steps of an epoch as replays of one CUDA graph: at batch 32 a GPU waits for Python between eager steps.
+
+Not yet run on a GPU: written against the rules of torch.cuda.CUDAGraph; tests/test_graph_steps.py (marked cuda) compares
+it with EagerSteps wherever there is a device.
+
+A graph holds gather, augmentation, forward, backward and the fused optimizer step of one full batch. A step counter on
+the device says which batch it is, so a replay takes no argument. Order, weights, crops and learning rate are uploaded
+into fixed buffers once an epoch; totals are summed on the device; the tail batch runs eagerly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from robustfl.spec import RunSpec
+from robustfl.steps import Data, EagerSteps
+
+WARM_UP = 3  # eager steps on the side stream before a capture, as torch's documentation asks
+CAPTURE = threading.Lock()  # several runs share a device; graphs are captured one at a time
+
+
+class GraphSteps(EagerSteps):
+    """EagerSteps' interface on one CUDA device, with a stream of its own. The graph is captured at the first epoch, after
+    a checkpoint may have been loaded: it holds the addresses of parameters and optimizer state."""
+
+    def __init__(self, model: nn.Module, data: Data, spec: RunSpec) -> None:
+        super().__init__(model, data, spec)
+        device, n = data.given.device, len(data.given)
+        self.order = torch.zeros(n, dtype=torch.int64, device=device)
+        self.weights = torch.zeros(n, device=device)
+        self.crops = torch.zeros(n, 3, dtype=torch.int64, device=device)
+        self.counter = torch.zeros((), dtype=torch.int64, device=device)
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        self.lr = torch.zeros((), device=device)
+        self.within = torch.arange(spec.batch_size, device=device)
+        self.stream = self.graph = None
+
+    def epoch(self, order: torch.Tensor, weights: torch.Tensor, crops: torch.Tensor, lr: float) -> torch.Tensor:
+        """As EagerSteps.epoch."""
+        size, k = self.spec.batch_size, len(order)
+        self.model.train()
+        with self._own_stream():
+            self.order[:k].copy_(order)
+            self.weights[:k].copy_(weights)
+            self.crops.copy_(crops)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr
+            if self.graph is None and k >= size:
+                with CAPTURE:
+                    self._warm_up()
+                    self.graph = self._record()
+            self.lr.fill_(lr)
+            self.counter.zero_()
+            self.totals.zero_()
+            for _ in range(k // size):
+                self.graph.replay()
+            if k % size:
+                tail = slice(k - k % size, k)
+                self.totals += self._step(self.order[tail], self.weights[tail], self.crops)
+            return self.totals.clone()
+
+    @contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """Work inside goes to this run's stream, after what the caller queued and before what it queues next."""
+        caller = torch.cuda.current_stream(self.order.device)
+        self.stream = self.stream or torch.cuda.Stream(self.order.device)
+        self.stream.wait_stream(caller)
+        with torch.cuda.stream(self.stream):
+            yield
+        caller.wait_stream(self.stream)
+
+    def _full_step(self) -> None:
+        at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
+        self.totals += self._step(self.order[at], self.weights[at], self.crops)
+        self.counter += 1
+
+    def _warm_up(self) -> None:
+        """Eager steps that allocate what a capture must find; then model and optimizer are as before, in place."""
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        held = [{k: v.clone() for k, v in s.items() if torch.is_tensor(v)} for s in self.optimizer.state.values()]
+        for _ in range(WARM_UP):
+            self.counter.zero_()
+            self._full_step()
+        for name, value in self.model.state_dict().items():
+            value.copy_(before[name])
+        for state, old in zip(self.optimizer.state.values(), held or [{}] * len(self.optimizer.state)):
+            for name, value in state.items():  # the graph keeps these addresses; what was absent starts at zero
+                if torch.is_tensor(value):
+                    value.copy_(old[name]) if name in old else value.zero_()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        self.stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self._full_step()
+        return graph
