@@ -1,13 +1,16 @@
 # Records -> tables -> figures -> report. The package does the work; a stale or broken record stops it by name.
+from robustfl import figures
+
 FOLDER = f"{config['results']}/{STUDY.scale}"
 TABLES = expand("{folder}/tables/{name}.csv", folder=FOLDER, name=[*STUDY.groups, "runs"])
-FIGURES = expand("{folder}/figures/{name}.svg", folder=FOLDER, name=STUDY.groups)
+FIGURES = expand("{folder}/figures/{name}.svg", folder=FOLDER, name=figures.names(STUDY))
 GATHER = f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES} > {{log:q}} 2>&1"
 
 
 rule tables:
     input:
         RUNS,
+        "config/experiments.yaml",
         "config/slides.yaml",
     output:
         TABLES,

@@ -1,0 +1,124 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+from synthetic import write_study
+
+from robustfl import report, study, tables
+from robustfl.report import contrast, layout, prose
+
+ALL = ("tables", "figures", "pdf")
+
+
+def make_all(known, config, out):
+    for what in ALL:
+        report.make(what, known, config, out)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The whole smoke study, one seed, down to the PDF."""
+    folder = tmp_path_factory.mktemp("smoke")
+    known = study.load("smoke", {"seeds": [0]})
+    config = write_study(folder, known)
+    make_all(known, config, folder / "summary.pdf")
+    return known, config, folder
+
+
+def text_of(path, page=None):
+    pages = PdfReader(path).pages
+    return " ".join(" ".join(p.extract_text() for p in (pages if page is None else [pages[page]])).split())
+
+
+def test_first_page_says_scale_and_that_smoke_means_nothing(smoke):
+    _, _, folder = smoke
+    first = text_of(folder / "summary.pdf", 0)
+    assert "mean nothing beyond “the pipeline works”" in first
+    for fact in ("Scale smoke", "79 in 11 groups", "Test processor", "2026-02-01 to 2026-02-03"):
+        assert fact in first, fact
+
+
+def test_report_has_every_group_and_the_provenance(smoke):
+    known, _, folder = smoke
+    whole = text_of(folder / "summary.pdf")
+    for group in known.groups.values():
+        assert group.title in whole and group.slide in whole
+    for fact in ("2.13.0+cpu", "a" * 64, "b" * 16, "0" * 40):
+        assert fact in whole, fact
+
+
+def test_pdf_is_byte_stable(smoke, tmp_path):
+    known, config, folder = smoke
+    report.make("pdf", known, config, tmp_path / "again.pdf")
+    assert (tmp_path / "again.pdf").read_bytes() == (folder / "summary.pdf").read_bytes()
+
+
+def test_only_embedded_fonts(smoke):
+    fonts = set()
+    for page in PdfReader(smoke[2] / "summary.pdf").pages:
+        for font in page["/Resources"].get("/Font", {}).values():
+            fonts.add(font.get_object()["/BaseFont"].split("+")[-1].split("-")[0])
+    assert fonts <= {"LibertinusSerif", "DejaVuSansMono"}
+
+
+def test_a_part_of_the_study_is_a_report(tmp_path):
+    known = study.load("laptop", {"groups": ["radius_cifar10"], "seeds": [0, 1]})
+    config = write_study(tmp_path, known, lambda s: (50.0 + s.seed, 40.0))
+    make_all(known, config, tmp_path / "part of it.pdf")
+    first = text_of(tmp_path / "part of it.pdf", 0)
+    assert "Laptop scale" in first and "mean nothing" not in first
+
+
+def test_pdf_without_tables_says_what_to_run(smoke, tmp_path):
+    known, config, folder = smoke
+    with pytest.raises(report.ReportError, match="robustfl report tables"):
+        report.make("pdf", known, {"results": str(tmp_path)}, tmp_path / "x.pdf")
+    other = study.load("smoke", {"groups": ["radius_cifar10"]})
+    with pytest.raises(report.ReportError, match="of this study's groups"):
+        report.make("pdf", other, config, tmp_path / "x.pdf")
+    shutil.copytree(folder / "results/smoke/tables", tmp_path / "smoke/tables")
+    with pytest.raises(report.ReportError, match="robustfl report figures"):
+        report.make("pdf", known, {"results": str(tmp_path)}, tmp_path / "x.pdf")
+    assert not (tmp_path / "x.pdf").exists()
+
+
+def planted(tmp_path, key, accuracy, seeds=(0, 1, 2)):
+    known = study.load("laptop", {"groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])], "seeds": list(seeds)})
+    gathered = tables.gather(known, write_study(tmp_path, known, lambda s: (accuracy(s),) * 2))
+    return prose.paragraph(gathered, known.groups[key])
+
+
+@pytest.mark.parametrize("gain, words", [(2.0, "+2.00"), (-2.0, "−2.00")])
+def test_sign_of_the_paragraph_is_the_data_s(tmp_path, gain, words):
+    said = planted(tmp_path, "noise_0.4_cifar10", lambda s: 50 + s.seed + gain * (s.method == "centrality"))
+    sentence = next(part for part in said.split("Here ") if part.startswith("FL weighted (released) minus full"))
+    assert words in sentence and ("the slides' sign, clear of" in sentence) == (gain > 0)
+    assert ("opposite sign" in sentence) == (gain < 0)
+
+
+def test_fashion_mnist_noise_is_called_implausible(tmp_path):
+    said = planted(tmp_path, "noise_0.4_fashion_mnist", lambda s: 80 - 10 * s.noise_rate + s.seed)
+    assert "implausible" in said and "0.4 minus 0.2 is −2.00" in said and "does not follow from our runs" in said
+
+
+def test_one_seed_gets_no_interval(tmp_path):
+    assert "(one seed)" in planted(tmp_path, "radius_cifar10", lambda s: 50 + s.radius, seeds=(0,))
+
+
+def test_words_for_numbers():
+    assert contrast.signed(-0.4) == "−0.40" and contrast.signed(-0.001) == "0.00"
+    assert contrast.listed(["a"]) == "a" and contrast.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_open_settings_are_the_config_s():
+    found = layout.open_settings(Path("config/experiments.yaml"))
+    marked = sum("open" in line.partition("#")[2].split(":")[0] for line in Path("config/experiments.yaml").read_text().splitlines())
+    assert len(found) >= 10 and len(found) in (marked, marked - 1)  # the file's head explains the mark
+    assert ["speed", "momentum: 0.9", "the usual value"] in found
+
+
+def test_report_json_is_plain(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    assert said["scale"] == "smoke" and len(said["sections"]) == 11 and said["warn"]
