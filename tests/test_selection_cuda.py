@@ -1,0 +1,64 @@
+"""The Triton kernel makes the CPU engine's picks: on a CUDA device where there is one, else in Triton's interpreter."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+import robustfl
+from robustfl.selection import greedy_numpy
+
+INTERPRETED = """
+import numpy as np, torch
+from robustfl.selection import greedy_numpy, greedy_triton
+r = np.random.default_rng(0)
+matrices = []
+for n in (1, 2, 7, 33, 40):
+    x = r.integers(0, 2**18 if n != 33 else 3, size=(n, n)).astype(np.int32)  # 33: ties everywhere
+    matrices.append(x + x.T)
+wanted = [1, 2, 3, 33, 20]
+for (picks, gains), matrix, k in zip(greedy_triton.greedy([torch.from_numpy(m) for m in matrices], wanted), matrices, wanted):
+    expected = greedy_numpy.greedy(matrix, k)
+    assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_kernel_in_the_interpreter_makes_the_same_picks():
+    done = subprocess.run([sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("engine", ["triton", "torch"])
+def test_on_a_gpu_the_same_matrix_gives_the_same_picks(engine):
+    r = np.random.default_rng(0)
+    for n in (1, 5, 1000, 5000):
+        half = r.integers(0, 2**20, size=(n, n)).astype(np.int32)
+        matrix = np.minimum(half, half.T)
+        k = max(1, n // 5)
+        expected = greedy_numpy.greedy(matrix, k)
+        if engine == "triton":
+            from robustfl.selection import greedy_triton
+
+            [(picks, gains)] = greedy_triton.greedy([torch.from_numpy(matrix).cuda()], [k])
+        else:
+            from robustfl.selection import greedy_torch
+
+            picks, gains = greedy_torch.greedy(torch.from_numpy(matrix).cuda(), k)
+        assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_selection_from_points_is_worth_the_same():
+    """Distances may round differently there, so F is compared, not picks."""
+    r = np.random.default_rng(1)
+    points, labels = torch.from_numpy(r.normal(size=(3000, 64)).astype(np.float32)), torch.arange(3000) % 10
+    cpu, gpu = robustfl.select(points, labels, ratio=0.4), robustfl.select(points.cuda(), labels.cuda(), ratio=0.4)
+    assert gpu.gains.sum() == pytest.approx(cpu.gains.sum(), rel=1e-6) and len(gpu) == len(cpu)
