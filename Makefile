@@ -1,6 +1,7 @@
 # make summary: set everything up, run the study at the configured scale, build report/summary.pdf
 # make test:    set everything up, run the tests
-.PHONY: summary test bench bench-select clean
+# make bench, bench-select, bench-train, faults: measurements, and faults injected into real runs (minutes each)
+.PHONY: summary test bench bench-select bench-train faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -20,6 +21,12 @@ bench: $(ENV)
 
 bench-select: $(ENV)
 	$(RUN) python benchmarks/bench_select.py
+
+bench-train: $(ENV)
+	$(RUN) python benchmarks/bench_train.py
+
+faults: $(ENV)
+	$(RUN) python tests/faults.py
 
 $(ENV): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; got " + sys.version)'

@@ -1,0 +1,199 @@
+"""One epoch of robust training, ours beside a plain reference loop, in one process and in turn; GPU steps where there is one.
+
+python benchmarks/bench_train.py [--images 10000] [--repeats 3]      writes docs/benchmarks/training.md
+
+The reference is the loop as it is usually published: PIL DataLoader without workers, NCHW fp32, gradients by autograd
+with the graph of the whole forward pass, selection by row sums of the full distance matrix, validation in batches of
+128. Ours selects by exact facility location, which is more work. Both train ResNet-32 on half of the images, batch 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from robustfl import augment, data, models
+from robustfl.choose import Chooser
+from robustfl.graph_steps import GraphSteps
+from robustfl.record import write_text
+from robustfl.run import Options, new_model, prepare
+from robustfl.spec import RunSpec
+from robustfl.steps import EagerSteps
+from robustfl.train import train
+
+PAGE = Path("docs/benchmarks/training.md")
+PARTS = ("select", "train", "evaluate")
+
+
+class PilImages(Dataset):
+    """Images as PIL objects through torchvision's transforms, as published loops do it."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, kind, augmented: bool) -> None:
+        from robustfl.data.official import import_datasets
+
+        import_datasets()  # torchvision beside a CPU-only torch
+        from torchvision import transforms
+
+        moves = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()] if augmented else []
+        self.transform = transforms.Compose([*moves, transforms.ToTensor(), transforms.Normalize(kind.mean, kind.std)])
+        self.images, self.labels = images.transpose(0, 2, 3, 1), labels.astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int):
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[i])), int(self.labels[i])
+
+
+def reference_epoch(arrays, kept, test, kind) -> dict[str, float]:
+    """Seconds of select, train and evaluate of the plain loop."""
+    model = models.build("resnet32", 3, 10, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+    images, labels = arrays.train_images[kept], arrays.train_labels[kept]
+    start = time.perf_counter()
+    model.eval()
+    rows = []
+    for x, y in DataLoader(PilImages(images, labels, kind, augmented=False), 128):
+        features = model.features(x)
+        loss = F.cross_entropy(model.fc(features), y, reduction="sum")
+        rows.append(torch.autograd.grad(loss, features)[0])
+    points, picks = torch.cat(rows).numpy(), []
+    for c in np.unique(labels):
+        where = np.flatnonzero(labels == c)
+        own = points[where]
+        square = (own * own).sum(1)
+        distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * own @ own.T, 0))
+        picks.append(where[np.argsort(distance.sum(1))[: len(where) // 2]])
+    subset = np.concatenate(picks)
+    selected = time.perf_counter()
+    model.train()
+    for x, y in DataLoader(PilImages(images[subset], labels[subset], kind, augmented=True), 128, shuffle=True):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    trained = time.perf_counter()
+    model.eval()
+    with torch.no_grad():
+        for x, _y in DataLoader(PilImages(arrays.test_images[test], arrays.test_labels[test], kind, augmented=False), 128):
+            model(x)
+    return dict(zip(PARTS, (selected - start, trained - selected, time.perf_counter() - trained)))
+
+
+def our_epoch(spec: RunSpec, options: Options) -> dict[str, float]:
+    device = torch.device("cpu")
+    ready, _ = prepare(spec, options, device)
+    progress = train(new_model(spec, device), ready, spec, select=Chooser(spec, ready))
+    return {part: progress.timings[0][part] for part in PARTS}
+
+
+def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
+    arrays, kind = data.load("cifar10", cache=options.cache), data.DATASETS["cifar10"]
+    base = RunSpec(epochs=1, subset=images, test_subset=images // 5, method="facility_location", ratio=0.5)
+    kept = np.arange(images)
+    ways = {
+        "reference loop": lambda: reference_epoch(arrays, kept, kept[: images // 5], kind),
+        "ours, fp32": lambda: our_epoch(base, options),
+        "ours, bf16": lambda: our_epoch(dataclasses.replace(base, precision="bf16"), options),
+    }
+    our_epoch(dataclasses.replace(base, subset=1000, test_subset=200), options)  # compiles the greedy, not counted
+    seconds = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            seconds[name].append(way())
+            print(name, {k: round(v, 2) for k, v in seconds[name][-1].items()}, flush=True)
+    total = {name: statistics.median(sum(r.values()) for r in rows) for name, rows in seconds.items()}
+    lines = ["| way | reference / way | select | train | evaluate | epoch, seconds |", "|---|---|---|---|---|---|"]
+    for name, rows in seconds.items():
+        parts = " | ".join(f"{statistics.median(r[p] for r in rows):.1f}" for p in PARTS)
+        lines.append(f"| {name} | {total['reference loop'] / total[name]:.2f} | {parts} | {total[name]:.1f} |")
+    return lines
+
+
+def steps_per_second(spec: RunSpec, kind: type, device: torch.device, options: Options, runs: int = 1) -> float:
+    """Images/s of `runs` epochs at once, each in a thread with its own model."""
+    everything = []
+    for _ in range(runs):
+        ready, _ = prepare(spec, options, device)
+        n = len(ready.images)
+        order, weights = torch.arange(n, device=device), torch.ones(n, device=device)
+        crops = augment.draw_crops(0, 0, n).to(device)
+        everything.append((kind(new_model(spec, device), ready, spec), order, weights, crops))
+
+    def epochs(count: int) -> float:
+        threads = [
+            threading.Thread(target=lambda s=s, a=a: [s.epoch(*a, 0.1).tolist() for _ in range(count)]) for s, *a in everything
+        ]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    epochs(1)  # captures, warms up
+    return statistics.median(2 * runs * len(everything[0][1]) / epochs(2) for _ in range(3))
+
+
+def determinism(options: Options, device: torch.device, spec: RunSpec, kind: type) -> str:
+    speed = {}
+    for on in (True, False):
+        torch.use_deterministic_algorithms(on)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        speed[on] = steps_per_second(spec, kind, device, options)
+    torch.use_deterministic_algorithms(True)
+    return f"Deterministic algorithms, {device.type}: {speed[False] / speed[True]:.3f} x the speed without them."
+
+
+def gpu_tables(options: Options) -> list[str]:
+    device = torch.device("cuda")
+    lines = ["| batch | steps | runs at once | images/s |", "|---|---|---|---|"]
+    for batch in (32, 128):
+        spec = RunSpec(batch_size=batch, precision="bf16")
+        lines.append(f"| {batch} | eager | 1 | {steps_per_second(spec, EagerSteps, device, options):,.0f} |")
+        for runs in (1, 2, 4, 8, 16):
+            speed = steps_per_second(spec, GraphSteps, device, options, runs)
+            lines.append(f"| {batch} | graph | {runs} | {speed:,.0f} |")
+            print(lines[-1], flush=True)
+    return [*lines, "", determinism(options, device, RunSpec(batch_size=128, precision="bf16"), GraphSteps)]
+
+
+NOT_MEASURED = """No CUDA device was at hand. Not measured, with the command that will: `make bench-train` on a machine with one:
+images/s of eager and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for one run at
+batch 32, 100,000 for eight), determinism's cost on the GPU; the time of the whole study, one seed (target 60 minutes):
+`time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py` has not yet run on a GPU."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10000, help="training images of the CPU comparison (50000 = all)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cache", default="cache")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    options = Options(cache=args.cache)
+    page = [
+        "# Training: one epoch, ours beside a plain loop", "",
+        f"Made by `make bench-train` ({args.images} images of CIFAR-10, half of them trained on, {args.images // 5} test"
+        f" images, one thread, medians of {args.repeats} in turn). Machine: {describe()}. It is shared: ratios count.", "",
+        *cpu_table(args.images, args.repeats, options), "",
+        determinism(options, torch.device("cpu"), RunSpec(subset=2000, model="resnet8"), EagerSteps), "", "## GPU", "",
+        *(gpu_tables(options) if torch.cuda.is_available() else [NOT_MEASURED]),
+    ]  # fmt: skip
+    write_text(PAGE, "\n".join(page) + "\n")
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
