@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustfl.selection import checks, clusters, grid
+from robustfl.selection import checks, clusters, engines, grid
 from robustfl.selection.distances import Cloud, classes, gather
 from robustfl.selection.result import Selection, join
 
@@ -22,10 +22,11 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     """
     points = checks.points(points, metric)
     labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
-    for _, where in classes(labels):
-        cloud = Cloud(gather(points, where, metric), metric)
-        similarity, step = grid.similarity(clusters.host(cloud.matrix()), cloud.bound)
-        total = similarity.sum(0, dtype=np.int64) - len(where) * int(similarity.min())
+    engine = engines.resolve("auto", points)
+    groups = [where for _, where in classes(labels)]
+    clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
+    for where, cloud, (similarity, step) in zip(groups, clouds, engines.similarities(clouds, engine)):
+        total = clusters.host(grid.sums(similarity)) - len(where) * int(similarity.min())
         picks = np.argsort(-total, kind="stable")[: checks.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), total[picks] * step))
     return join(parts)

@@ -6,6 +6,8 @@ All make the same picks from the same similarities. numba, torch and Triton are 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -58,35 +60,32 @@ def free(engine: str, points) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
-    found, steps = [], []
-    if engine == "triton":
-        from robustfl.selection import greedy_torch, greedy_triton
-
-        matrices, small = [], []  # the small classes run together, so their matrices are held together
-        found = [None] * len(clouds)
-        for c, cloud in enumerate(clouds):
-            similarity, step = grid.similarity(cloud.matrix(), cloud.bound)
-            steps.append(step)
-            if len(cloud) > greedy_triton.LARGEST:
-                found[c] = greedy_torch.greedy(similarity, wanted[c])
-            else:
-                matrices.append(similarity), small.append(c)
-        for c, result in zip(small, greedy_triton.greedy(matrices, [wanted[c] for c in small]) if small else ()):
-            found[c] = result
-    elif engine == "numba":
+def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
+    """(S (m, m) int32, step) of each class, as `grid` says; with numba S is overwritten by the next one."""
+    if engine == "numba":
         from robustfl.selection import greedy_numba
 
         buffer = np.empty(max(len(cloud) for cloud in clouds) ** 2, dtype=np.int32)
-        for cloud, k in zip(clouds, wanted):
-            similarity, step = greedy_numba.similarity(cloud, buffer)
-            found.append(greedy_numba.greedy(similarity, k)), steps.append(step)
+        yield from (greedy_numba.similarity(cloud, buffer) for cloud in clouds)
     else:
-        from importlib import import_module
+        yield from (grid.similarity(cloud.matrix(), cloud.bound) for cloud in clouds)
 
-        greedy = import_module(f"robustfl.selection.greedy_{engine}").greedy
-        for cloud, k in zip(clouds, wanted):
-            similarity, step = grid.similarity(cloud.matrix(), cloud.bound)
-            found.append(greedy(similarity, k)), steps.append(step)
+
+def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
+    found, steps, small = [], [], {}
+    if engine == "triton":
+        from robustfl.selection import greedy_triton
+    greedy = import_module(f"robustfl.selection.greedy_{engine if engine != 'triton' else 'torch'}").greedy
+    for c, (similarity, step) in enumerate(similarities(clouds, engine)):
+        steps.append(step)
+        if engine == "triton" and len(similarity) <= greedy_triton.LARGEST:
+            small[c] = similarity  # these run together, so they are held together
+            found.append(None)
+        else:
+            found.append(greedy(similarity, wanted[c]))
+    if small:
+        together = greedy_triton.greedy(list(small.values()), [wanted[c] for c in small])
+        for c, result in zip(small, together):
+            found[c] = result
     return [(np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)]

@@ -120,5 +120,5 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
     similarity: (n, n) int32, symmetric, in [0, 2**21].
     """
-    picks, gains = _greedy(similarity, similarity.sum(0, dtype=np.int64), k)
+    picks, gains = _greedy(similarity, grid.sums(similarity), k)
     return grid.rebase(similarity, picks, gains)

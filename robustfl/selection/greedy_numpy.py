@@ -16,7 +16,7 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """
     n = len(similarity)
     best = np.zeros(n, dtype=np.int32)
-    gain = similarity.sum(0, dtype=np.int64)
+    gain = grid.sums(similarity)
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
     for t in range(k):
         pick = int(gain.argmax())

@@ -16,7 +16,7 @@ def greedy(similarity: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor
     """
     n = len(similarity)
     best = similarity.new_zeros(n)
-    gain = similarity.sum(0, dtype=torch.int64)
+    gain = grid.sums(similarity)
     index = torch.arange(n, device=similarity.device)
     picks, gains = torch.empty(k, dtype=torch.int64), torch.empty(k, dtype=torch.int64)
     for t in range(k):

@@ -65,7 +65,7 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
     classes, block, most = len(sizes), triton.next_power_of_2(max(max(sizes), R)), max(wanted)
     gain = torch.full((classes, block), -1, dtype=torch.int64, device=device)
     for c, similarity in enumerate(similarities):
-        gain[c, : sizes[c]] = similarity.sum(0, dtype=torch.int64)
+        gain[c, : sizes[c]] = grid.sums(similarity)
     # addresses relative to the first matrix, in elements: no copy of the matrices into one buffer
     first = similarities[0]
     start = [(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities]

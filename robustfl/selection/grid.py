@@ -34,6 +34,13 @@ def similarity(distances, bound: float):
     return top - (distances / step).round().int(), step
 
 
+def sums(similarity):
+    """(n,) exact column sums in 64 bits, numpy or torch as the matrix is."""
+    if isinstance(similarity, np.ndarray):
+        return similarity.sum(0, dtype=np.int64)
+    return similarity.sum(0)  # torch sums integers in 64 bits
+
+
 def rebase(similarity, picks, gains):
     """(picks, gains) with F measured from the smallest similarity of the class, as in sum_i max (c - d_ij), c the largest d.
 
