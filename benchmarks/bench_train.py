@@ -28,7 +28,7 @@ from robustfl.graph_steps import GraphSteps
 from robustfl.record import write_text
 from robustfl.run import Options, new_model, prepare
 from robustfl.spec import RunSpec
-from robustfl.steps import EagerSteps
+from robustfl.steps import EagerSteps, Plan
 from robustfl.train import train
 
 PAGE = Path("docs/benchmarks/training.md")
@@ -129,11 +129,11 @@ def steps_per_second(spec: RunSpec, kind: type, device: torch.device, options: O
         n = len(ready.images)
         order, weights = torch.arange(n, device=device), torch.ones(n, device=device)
         crops = augment.draw_crops(0, 0, n).to(device)
-        everything.append((kind(new_model(spec, device), ready, spec), order, weights, crops))
+        everything.append((kind(new_model(spec, device), ready, spec), Plan(order, weights, crops, 0.1)))
 
     def epochs(count: int) -> float:
         threads = [
-            threading.Thread(target=lambda s=s, a=a: [s.epoch(*a, 0.1).tolist() for _ in range(count)]) for s, *a in everything
+            threading.Thread(target=lambda s=s, p=p: [s.epoch(p).tolist() for _ in range(count)]) for s, p in everything
         ]
         start = time.perf_counter()
         for thread in threads:
@@ -143,7 +143,7 @@ def steps_per_second(spec: RunSpec, kind: type, device: torch.device, options: O
         return time.perf_counter() - start
 
     epochs(1)  # captures, warms up
-    return statistics.median(2 * runs * len(everything[0][1]) / epochs(2) for _ in range(3))
+    return statistics.median(2 * runs * len(everything[0][1].order) / epochs(2) for _ in range(3))
 
 
 def determinism(options: Options, device: torch.device, spec: RunSpec, kind: type) -> str:
