@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,14 +19,22 @@ from robustfl.train import Subset
 NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points; with uniform weights they cost no forward
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """The finished pretraining run. forgetting: (n,) forgetting events of each training image."""
+
+    model: nn.Module
+    forgetting: torch.Tensor
+
+
 class Chooser:
     """Callable (epoch, model) -> Subset. Its state (`state_dict`) is part of a checkpoint.
 
-    pretrained: the finished model whose points a `pretrained` spec selects from, once; None otherwise.
+    pretrained: what a `pretrained` spec selects from, once; None otherwise.
     Raises ValueError for an unknown method.
     """
 
-    def __init__(self, spec: RunSpec, data: Data, pretrained: nn.Module | None = None) -> None:
+    def __init__(self, spec: RunSpec, data: Data, pretrained: Pretrained | None = None) -> None:
         if spec.method not in SELECTORS:
             raise ValueError(f"method must be one of {', '.join(SELECTORS)}; got {spec.method!r}")
         if spec.pretrained and pretrained is None:
@@ -54,12 +63,11 @@ class Chooser:
     def _select(self, epoch: int, model: nn.Module) -> Subset:
         spec, points = self.spec, None
         if self.needs_points:
-            source = self.pretrained if spec.pretrained else model
-            points = gradients.points(source, self.data.images, self.data.given, spec.space, spec.precision)
+            points = self._points(model)
             points = points if points.is_cuda else points.numpy()
         generator = rng.stream(spec.seed, "select", epoch)
         blind = np.zeros((len(self.given), 1), dtype=np.float32) if points is None else points
-        picked = SELECTORS[spec.method](blind, self.given, spec.ratio, generator)
+        picked = SELECTORS[spec.method](blind, self.given, self._ratio(epoch), generator)
         if spec.representative == "sampled":
             picked = weights.sample_representatives(blind, self.given, picked, generator)
         indices = picked.indices
@@ -73,8 +81,24 @@ class Chooser:
             if spec.weights == "ball":
                 near = weights.within_ball(points, self.given, indices, spec.radius, spec.radius_unit)
                 measures["covered_ball"] = float(near.mean())
-        cost = len(self.given) if points is not None else 0
+        cost = len(self.given) if points is not None and spec.space != "forgetting" else 0
         return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost)
+
+    def _points(self, model: nn.Module) -> torch.Tensor:
+        """(n, d) float32: what the selector looks at this epoch."""
+        spec = self.spec
+        if spec.space == "forgetting":
+            return self.pretrained.forgetting.float()[:, None]
+        source = self.pretrained.model if spec.pretrained else model
+        return gradients.points(source, self.data.images, self.data.given, spec.space, spec.precision)
+
+    def _ratio(self, epoch: int) -> float:
+        """Of this epoch: constant, or growing linearly from ratio to final_ratio over the epochs after the warm-up."""
+        spec = self.spec
+        if not spec.final_ratio:
+            return spec.ratio
+        passed = (epoch - spec.warmup - 1) / max(1, spec.epochs - spec.warmup - 1)
+        return spec.ratio + passed * (spec.final_ratio - spec.ratio)
 
     def _weights(self, points, picked) -> np.ndarray:
         """(k,) float64, not yet normalised."""

@@ -25,13 +25,14 @@ def autocast(device: torch.device, precision: str):
 
 @torch.inference_mode()
 def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, precision: str = "fp32") -> torch.Tensor:
-    """(n, d) float32 on the images' device: `gradient` (d = 64), `logit` (p - y, d = classes) or `feature` (d = 64).
+    """(n, d) float32 on the images' device: `gradient` (d = 64), `logit` (p - y, d = classes), `feature` (d = 64) or
+    `loss` (d = 1, each point's cross entropy).
 
     labels: (n,) int64, the given ones. Eval mode, no augmentation; the model's mode is restored.
     Raises ValueError for an unknown space.
     """
-    if space not in ("gradient", "logit", "feature"):
-        raise ValueError(f"space must be one of gradient, logit, feature; got {space!r}")
+    if space not in ("gradient", "logit", "feature", "loss"):
+        raise ValueError(f"space must be one of gradient, logit, feature, loss; got {space!r}")
     training = model.training
     model.eval()
     out = []
@@ -42,8 +43,11 @@ def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, p
         if space == "feature":
             out.append(features)
             continue
-        residual = F.softmax(model.fc(features), 1)  # (b, classes), in fp32 whatever the precision of the features
-        residual -= F.one_hot(labels[start : start + BATCH], residual.shape[1])
+        logits, y = model.fc(features), labels[start : start + BATCH]  # in fp32 whatever the precision of the features
+        if space == "loss":
+            out.append(F.cross_entropy(logits, y, reduction="none")[:, None])
+            continue
+        residual = F.softmax(logits, 1) - F.one_hot(y, logits.shape[1])  # (b, classes)
         out.append(residual @ model.fc.weight if space == "gradient" else residual)
     model.train(training)
     return torch.cat(out)

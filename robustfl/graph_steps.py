@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from robustfl.spec import RunSpec
-from robustfl.steps import Data, EagerSteps
+from robustfl.steps import Data, EagerSteps, Plan
 
 WARM_UP = 3  # eager steps on the side stream before a capture, as torch's documentation asks
 CAPTURE = threading.Lock()  # several runs share a device; graphs are captured one at a time
@@ -28,47 +28,51 @@ class GraphSteps(EagerSteps):
     """EagerSteps' interface on one CUDA device, with a stream of its own. The graph is captured at the first epoch, after
     a checkpoint may have been loaded: it holds the addresses of parameters and optimizer state."""
 
-    def __init__(self, model: nn.Module, data: Data, spec: RunSpec) -> None:
-        super().__init__(model, data, spec)
+    def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
+        super().__init__(model, data, spec, track)
         device, n = data.given.device, len(data.given)
-        self.order = torch.zeros(n, dtype=torch.int64, device=device)
-        self.weights = torch.zeros(n, device=device)
-        self.crops = torch.zeros(n, 3, dtype=torch.int64, device=device)
+        self.buffers = Plan(
+            torch.zeros(n, dtype=torch.int64, device=device), torch.zeros(n, device=device),
+            torch.zeros(n, 3, dtype=torch.int64, device=device), spec.lr,
+            torch.zeros(n, dtype=torch.int64, device=device) if spec.mix else None,
+            torch.zeros(n, device=device) if spec.mix else None,
+        )  # fmt: skip
         self.counter = torch.zeros((), dtype=torch.int64, device=device)
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         self.lr = torch.zeros((), device=device)
         self.within = torch.arange(spec.batch_size, device=device)
         self.stream = self.graph = None
 
-    def epoch(self, order: torch.Tensor, weights: torch.Tensor, crops: torch.Tensor, lr: float) -> torch.Tensor:
+    def epoch(self, plan: Plan) -> torch.Tensor:
         """As EagerSteps.epoch."""
-        size, k = self.spec.batch_size, len(order)
+        size, k = self.spec.batch_size, len(plan.order)
         self.model.train()
         with self._own_stream():
-            self.order[:k].copy_(order)
-            self.weights[:k].copy_(weights)
-            self.crops.copy_(crops)
+            for name in ("order", "weights", "crops", "partners", "shares"):
+                values = getattr(plan, name)
+                if values is not None:
+                    getattr(self.buffers, name)[: len(values)].copy_(values)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
             if self.graph is None and k >= size:
                 with CAPTURE:
                     self._warm_up()
                     self.graph = self._record()
-            self.lr.fill_(lr)
+            self.lr.fill_(plan.lr)
             self.counter.zero_()
             self.totals.zero_()
             for _ in range(k // size):
                 self.graph.replay()
             if k % size:
-                tail = slice(k - k % size, k)
-                self.totals += self._step(self.order[tail], self.weights[tail], self.crops)
+                self.totals += self._step(self.buffers, slice(k - k % size, k))
             return self.totals.clone()
 
     @contextmanager
     def _own_stream(self) -> Iterator[None]:
         """Work inside goes to this run's stream, after what the caller queued and before what it queues next."""
-        caller = torch.cuda.current_stream(self.order.device)
-        self.stream = self.stream or torch.cuda.Stream(self.order.device)
+        device = self.totals.device
+        caller = torch.cuda.current_stream(device)
+        self.stream = self.stream or torch.cuda.Stream(device)
         self.stream.wait_stream(caller)
         with torch.cuda.stream(self.stream):
             yield
@@ -76,7 +80,7 @@ class GraphSteps(EagerSteps):
 
     def _full_step(self) -> None:
         at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
-        self.totals += self._step(self.order[at], self.weights[at], self.crops)
+        self.totals += self._step(self.buffers, at)
         self.counter += 1
 
     def _warm_up(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,17 @@ from torch import nn
 import robustfl
 from robustfl import checkpoint, data, models, noise, provenance, record, rng
 from robustfl.augment import Images
-from robustfl.choose import Chooser
+from robustfl.choose import Chooser, Pretrained
 from robustfl.graph_steps import GraphSteps
+from robustfl.raw_clusters import RawClusterSteps
+from robustfl.reweight import ReweightSteps
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps
 from robustfl.train import Progress, TrainingError, train
+
+
+# A new way to train an epoch = one file and one line here (and its name in spec.STEPS).
+STEPS = {"plain": EagerSteps, "reweight": ReweightSteps, "raw_clusters": RawClusterSteps}
 
 
 class Interrupted(BaseException):
@@ -115,29 +120,45 @@ def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Call
             options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
             return done.metrics
         begin = provenance.now()
-        model, chooser, progress, facts = fit(spec, out / "checkpoint.ckpt", options, watch)
-        metrics = summarise(name, spec, progress, chooser, facts | {"begin": begin}, pick_device(options.device), model)
+        fitted = fit(spec, out / "checkpoint.ckpt", options, watch)
+        metrics = summarise(name, spec, fitted, begin)
         if spec == spec.pretraining():
-            checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, {"model": model.state_dict()}))
-        record.write(out, spec, metrics, progress.curves, progress.timings)
+            checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state()))
+        record.write(out, spec, metrics, fitted.progress.curves, fitted.progress.timings)
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
 
 
-def fit(
-    spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None
-) -> tuple[nn.Module, Chooser, Progress, dict]:
+@dataclass(frozen=True)
+class Fitted:
+    """A trained run: what the record and a pretrained selection are made from."""
+
+    model: nn.Module
+    steps: EagerSteps
+    chooser: Chooser
+    progress: Progress
+    facts: dict
+    device: torch.device
+
+    def pretrained_state(self) -> dict:
+        scores = self.steps.forgetting.scores(most=self.progress.epoch + 1)
+        return {"model": self.model.state_dict(), "forgetting": scores}
+
+
+def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:
     """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
     device = pick_device(options.device)
     ready, facts = prepare(spec, options, device)
-    model = new_model(spec, device)
-    chooser = Chooser(spec, ready, pretrained_model(spec, options, device) if spec.pretrained else None)
-    steps = (GraphSteps if device.type == "cuda" and options.graphs else EagerSteps)(model, ready, spec)
+    pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
+    model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)
+    chooser = Chooser(spec, ready, pretrained)
+    graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
+    steps = (GraphSteps if graphs else STEPS[spec.steps])(model, ready, spec, track=spec == spec.pretraining())
     progress = Progress()
     state = checkpoint.last_good(saved, spec.hash, options.log)
     if state is not None:
         model.load_state_dict(state["model"])
-        steps.optimizer.load_state_dict(state["optimizer"])
+        steps.load_state_dict(state["steps"])
         chooser.load_state_dict(state["chooser"])
         progress = Progress(**state["progress"])
         options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
@@ -147,7 +168,7 @@ def fit(
     def on_epoch(now: Progress) -> None:
         nonlocal snapshot
         snapshot = checkpoint.pack(spec.hash, {
-            "model": model.state_dict(), "optimizer": steps.optimizer.state_dict(), "chooser": chooser.state_dict(),
+            "model": model.state_dict(), "steps": steps.state_dict(), "chooser": chooser.state_dict(),
             "progress": vars(now),
         })  # fmt: skip
         if now.epoch % options.checkpoint_every == 0 and now.epoch < spec.epochs:
@@ -164,7 +185,7 @@ def fit(
             checkpoint.save(saved, snapshot)
         options.log(f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there")
         raise
-    return model, chooser, progress, facts
+    return Fitted(model, steps, chooser, progress, facts, device)
 
 
 def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
@@ -177,32 +198,37 @@ def model_path(spec: RunSpec, options: Options) -> Path:
     return Path(options.cache) / "models" / f"{spec.hash}-{robustfl.__version__}.pt"
 
 
-def pretrained_model(spec: RunSpec, options: Options, device: torch.device) -> nn.Module:
-    """The finished model of spec.pretraining(), from the cache or trained now under a lock."""
+def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pretrained:
+    """The finished run of spec.pretraining(), from the cache or trained now under a lock."""
     source = spec.pretraining()
     path = model_path(source, options)
     with locked(path.with_suffix(".lock")):
         state = checkpoint.last_good(path, source.hash, options.log)
         if state is None:
             options.log(f"training the pretrained model {source.hash} first ({source.epochs} epochs)")
-            state = {"model": fit(source, path.with_suffix(".ckpt"), options)[0].state_dict()}
+            state = fit(source, path.with_suffix(".ckpt"), options).pretrained_state()
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
     model = new_model(source, device)
     model.load_state_dict(state["model"])
-    return model
+    return Pretrained(model, state["forgetting"].to(device))
 
 
-def summarise(name, spec, progress: Progress, chooser: Chooser, facts: dict, device: torch.device, model) -> dict:
+def weights_hash(model: nn.Module) -> str:
+    """sha256 of every parameter and buffer."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     """The final numbers of metrics.json; docs/records.md says what each means."""
+    progress, facts = fitted.progress, dict(fitted.facts)
     curves = progress.curves
     best = max(curves, key=lambda row: row["test_top1"])
     last = curves[-1]
     held = max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
-    facts = dict(facts)
-    buffer = io.BytesIO()
-    for tensor in model.state_dict().values():
-        buffer.write(tensor.detach().cpu().contiguous().numpy().tobytes())
     return {
         "name": name, "spec_hash": spec.hash,
         "best_top1": best["test_top1"], "best_epoch": best["epoch"], "best_top5": max(r["test_top5"] for r in curves),
@@ -210,9 +236,7 @@ def summarise(name, spec, progress: Progress, chooser: Chooser, facts: dict, dev
         "heldout_top1": held and held["test_top1"], "heldout_epoch": held and held["epoch"],
         "covered": last["covered"], "label_precision": last["label_precision"],
         "forwards": progress.forwards, "backwards": progress.backwards,
-        "noise_measured": facts.pop("noise_measured"), "selection_hash": chooser.hash,
+        "noise_measured": facts.pop("noise_measured"), "selection_hash": fitted.chooser.hash,
         "seconds": {k: round(sum(r[k] for r in progress.timings), 3) for k in ("select", "train", "evaluate")},
-        "provenance": provenance.collect(
-            device, weights_hash=hashlib.sha256(buffer.getvalue()).hexdigest(), **facts
-        ),
+        "provenance": provenance.collect(fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts),
     }  # fmt: skip

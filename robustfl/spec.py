@@ -11,9 +11,10 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 
 NOISES = ("none", "agnostic", "asymmetric", "pair")
-SPACES = ("gradient", "logit", "feature")
+SPACES = ("gradient", "logit", "feature", "loss", "forgetting")
 WEIGHTS = ("uniform", "natural", "cluster", "ball")
 UNITS = ("absolute", "median")
+STEPS = ("plain", "reweight", "raw_clusters")
 
 
 class SpecError(ValueError):
@@ -48,7 +49,7 @@ class RunSpec:
     # selection
     method: str = "full"  # key of robustfl.selection.SELECTORS
     ratio: float = 1.0  # picks / points, per class (set cover: clusters / points, whole set)
-    space: str = "gradient"  # gradient | logit | feature of the penultimate layer
+    space: str = "gradient"  # gradient | logit | feature (penultimate layer) | loss | forgetting events of the pretraining run
     weights: str = "uniform"  # uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius)
     radius: float = 0.0  # of the balls, in radius_unit; L2 in `space`
     radius_unit: str = "absolute"  # absolute | median (multiples of the class's median distance)
@@ -57,6 +58,11 @@ class RunSpec:
     every: int = 1  # epochs between selections
     warmup: int = 0  # epochs on the full set before the first selection
     pretrained: bool = False  # points come from the finished `pretraining()` run, selected once
+    final_ratio: float = 0.0  # curriculum: ratio grows linearly to this in the last epoch; 0 = stays
+    # beyond selection
+    steps: str = "plain"  # key of robustfl.run.STEPS: plain | reweight | raw_clusters
+    mix: bool = False  # mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)
+    clean_set: int = 0  # training images whose true labels `reweight` may see
 
     def __post_init__(self) -> None:
         for field in fields(self):  # YAML and JSON give lists; a frozen value holds tuples
@@ -92,7 +98,7 @@ class RunSpec:
 
 
 SELECTION_FIELDS = frozenset(
-    "method ratio space weights radius radius_unit order representative every warmup pretrained".split()
+    "method ratio space weights radius radius_unit order representative every warmup pretrained final_ratio steps mix clean_set".split()
 )
 
 
@@ -114,7 +120,7 @@ def _check(s: RunSpec) -> None:
         need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
     for field in ("epochs", "batch_size", "every"):
         need(field, getattr(s, field) >= 1, "an integer >= 1")
-    for field in ("seed", "subset", "test_subset", "warmup"):
+    for field in ("seed", "subset", "test_subset", "warmup", "clean_set"):
         need(field, getattr(s, field) >= 0, "an integer >= 0")
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
     need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
@@ -125,4 +131,9 @@ def _check(s: RunSpec) -> None:
     need("noise_rate", (s.noise == "none") == (s.noise_rate == 0), "0 exactly when noise is none")
     need("noise_map", bool(s.noise_map) == (s.noise == "asymmetric"), "given exactly when noise is asymmetric")
     need("milestones", all(a < b for a, b in zip(s.milestones, s.milestones[1:])), "increasing")
+    need("final_ratio", s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1, "0 or in [ratio, 1]")
+    need("steps", s.steps in STEPS, f"one of {', '.join(STEPS)}")
+    need("clean_set", (s.clean_set > 0) == (s.steps == "reweight"), "> 0 exactly when steps is reweight")
+    need("space", s.space != "forgetting" or s.pretrained, "of a current model unless pretrained is true")
+    need("steps", s.pretrained or s.steps != "raw_clusters", "plain or reweight unless pretrained is true")
     need("warmup", not (s.pretrained and s.warmup), "0 for a pretrained selection")

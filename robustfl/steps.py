@@ -41,35 +41,107 @@ def learning_rate(spec: RunSpec, epoch: int) -> float:
     return spec.lr * spec.gamma ** sum(epoch > m for m in spec.milestones)
 
 
-class EagerSteps:
-    """Plain PyTorch steps, on any device: the reference for every faster way."""
+@dataclass(frozen=True)
+class Plan:
+    """What an epoch trains on, in order. All tensors are on the data's device."""
 
-    def __init__(self, model: nn.Module, data: Data, spec: RunSpec) -> None:
+    order: torch.Tensor  # (k,) int64 indices of images
+    weights: torch.Tensor  # (k,) float32 of mean 1
+    crops: torch.Tensor  # (n, 3) int64, see augment.draw_crops
+    lr: float
+    partners: torch.Tensor | None = None  # (k,) int64 images to mix in, where the spec mixes
+    shares: torch.Tensor | None = None  # (k,) float32 share of the point's own image in the mix
+
+
+class Forgetting:
+    """Forgetting events of each image (Toneva et al., ICLR 2019): its given label was guessed right when it was trained on
+    last, and wrong the time after. An image that was never guessed right counts more than any number of events."""
+
+    def __init__(self, n: int, device: torch.device) -> None:
+        self.correct, self.learned = (torch.zeros(n, dtype=torch.bool, device=device) for _ in range(2))
+        self.events = torch.zeros(n, dtype=torch.int64, device=device)
+
+    def see(self, index: torch.Tensor, hits: torch.Tensor) -> None:
+        """index: (b,) images of a batch; hits: (b,) bool."""
+        self.events[index] += self.correct[index] & ~hits
+        self.correct[index] = hits
+        self.learned[index] |= hits
+
+    def scores(self, most: int) -> torch.Tensor:
+        """(n,) events, `most` for images never learned."""
+        return torch.where(self.learned, self.events, most)
+
+
+class EagerSteps:
+    """Plain PyTorch steps, on any device: the reference for every faster way.
+
+    track: count forgetting events while training.
+    """
+
+    def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         self.model, self.data, self.spec = model, data, spec
         self.optimizer = make_optimizer(model, spec)
+        self.forgetting = Forgetting(len(data.given), data.given.device) if track else None
 
-    def epoch(self, order: torch.Tensor, weights: torch.Tensor, crops: torch.Tensor, lr: float) -> torch.Tensor:
-        """Train on the points `order` (k,) in batches, each point's loss times its weight (k,), mean over the batch.
+    def epoch(self, plan: Plan) -> torch.Tensor:
+        """Train in batches, each point's loss times its weight, mean over the batch; the tail batch is trained on too.
 
-        crops: (n, 3), see augment.draw_crops. Returns (3,) float64 on the device, sums over the epoch: weighted loss,
-        hits on the given labels, hits on the true labels. The tail batch is trained on too.
+        Returns (3,) float64 on the device, sums over the epoch: weighted loss, hits on the given labels, hits on the true.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = plan.lr
         self.model.train()
-        totals = torch.zeros(3, dtype=torch.float64, device=order.device)
-        for index, weight in zip(order.split(self.spec.batch_size), weights.split(self.spec.batch_size)):
-            totals += self._step(index, weight, crops)
+        totals = torch.zeros(3, dtype=torch.float64, device=plan.order.device)
+        for start in range(0, len(plan.order), self.spec.batch_size):
+            totals += self._step(plan, slice(start, start + self.spec.batch_size))
         return totals
 
-    def _step(self, index: torch.Tensor, weight: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    def cost(self, points: int) -> tuple[int, int]:
+        """Forward and backward passes through the network, in images, of an epoch over so many points."""
+        return points, points
+
+    def state_dict(self) -> dict:
+        """What a checkpoint holds beside the model."""
+        tracked = vars(self.forgetting) if self.forgetting else None
+        return {"optimizer": self.optimizer.state_dict(), "forgetting": tracked}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.forgetting:
+            for name, value in vars(self.forgetting).items():
+                value.copy_(state["forgetting"][name])
+
+    def _step(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
+        """One step on the plan's positions `at`; its part of the epoch's totals."""
+        index = plan.order[at]
         given = self.data.given[index]
-        with autocast(index.device, self.spec.precision):
-            logits = self.model(self.data.images.augmented(index, crops))
-        logits = logits.float()
-        losses = F.cross_entropy(logits, given, reduction="none") * weight  # (b,)
+        logits = self._logits(self._images(plan, at, index))
+        losses = F.cross_entropy(logits, given, reduction="none") * plan.weights[at]  # (b,)
+        self._descend(losses.mean())
+        return self._tally(index, given, logits.detach(), losses.detach())
+
+    def _descend(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()
+        loss.backward()
         self.optimizer.step()
-        guess = logits.detach().argmax(1)
-        return torch.stack([losses.detach().sum(), (guess == given).sum(), (guess == self.data.true[index]).sum()])
+
+    def _images(self, plan: Plan, at: slice | torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """(b, C, H, W) augmented images, mixed with their partners' where the plan has partners."""
+        images = self.data.images.augmented(index, plan.crops)
+        if plan.partners is not None:
+            images = torch.lerp(
+                self.data.images.augmented(plan.partners[at], plan.crops), images, plan.shares[at][:, None, None, None]
+            )
+        return images
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        with autocast(images.device, self.spec.precision):
+            logits = self.model(images)
+        return logits.float()
+
+    def _tally(self, index: torch.Tensor, given: torch.Tensor, logits: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+        guess = logits.argmax(1)
+        hits = guess == given
+        if self.forgetting:
+            self.forgetting.see(index, hits)
+        return torch.stack([losses.sum(), hits.sum(), (guess == self.data.true[index]).sum()])

@@ -14,7 +14,7 @@ from torch import nn
 from robustfl import augment, rng
 from robustfl.metrics import evaluate
 from robustfl.spec import RunSpec
-from robustfl.steps import Data, EagerSteps, learning_rate
+from robustfl.steps import Data, EagerSteps, Plan, learning_rate
 
 
 class TrainingError(RuntimeError):
@@ -51,6 +51,34 @@ def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
     return rng.stream(spec.seed, "shuffle", epoch).permutation(len(subset.indices))
 
 
+def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch: int, lr: float) -> Plan:
+    """The subset in the order `at`, with the epoch's crops and, where the spec mixes, its partners, on the data's device."""
+    device = data.given.device
+    order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])).to(device) for v in (subset.indices, subset.weights))
+    crops = augment.draw_crops(spec.seed, epoch, len(data.images)).to(device)
+    mix = (None, None)
+    if spec.mix:
+        partners, shares = partners_of(subset.classes[at], subset.indices[at], rng.stream(spec.seed, "mix", epoch))
+        shares = shares if subset.measures else np.ones_like(shares)  # warm-up epochs do not mix
+        mix = torch.from_numpy(partners).to(device), torch.from_numpy(shares).float().to(device)
+    return Plan(order, weights.float(), crops, lr, *mix)
+
+
+def partners_of(classes: np.ndarray, indices: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """CRUST's mixing: for each pick a partner among the picks of its given class, and its own share lambda ~ Beta(1, 0.1).
+
+    classes, indices: (k,). Returns (k,) int64 indices and (k,) shares in [0, 1].
+    Source: Mirzasoleiman, Cao, Leskovec 2020, section 3.3 and appendix ("coresets and mixup").
+    """
+    draws = generator.random(len(indices))
+    shares = generator.beta(1.0, 0.1, len(indices))
+    partners = np.empty_like(indices)
+    for c in np.unique(classes):
+        members = np.flatnonzero(classes == c)
+        partners[members] = indices[members[(draws[members] * len(members)).astype(np.int64)]]
+    return partners, shares
+
+
 @dataclass
 class Progress:
     """What a run has done so far; a checkpoint holds exactly this beside model and optimizer."""
@@ -73,16 +101,13 @@ def train(
     """
     steps = steps or EagerSteps(model, data, spec)
     progress = progress or Progress()
-    device = data.given.device
     for epoch in range(progress.epoch + 1, spec.epochs + 1):
         start = clock()
         subset = select(epoch, model)
         selected = clock()
         lr = learning_rate(spec, epoch)
         at = epoch_order(subset, spec, epoch)
-        order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])) for v in (subset.indices, subset.weights))
-        crops = augment.draw_crops(spec.seed, epoch, len(data.images))
-        totals = steps.epoch(order.to(device), weights.float().to(device), crops.to(device), lr)
+        totals = steps.epoch(plan_epoch(subset, at, data, spec, epoch, lr))
         loss, given, true = totals.tolist()  # the epoch's one synchronisation
         trained = clock()
         if not math.isfinite(loss):
@@ -92,8 +117,9 @@ def train(
         if data.heldout is not None:
             heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
         progress.epoch = epoch
-        progress.forwards += subset.forwards + len(at)
-        progress.backwards += len(at)
+        forwards, backwards = steps.cost(len(at))
+        progress.forwards += subset.forwards + forwards
+        progress.backwards += backwards
         progress.curves.append(
             dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective"))
             | {"covered": 0.0, "covered_ball": None} | subset.measures

@@ -9,7 +9,7 @@ import torch
 from robustfl import augment
 from robustfl.graph_steps import GraphSteps
 from robustfl.run import Options, new_model, prepare
-from robustfl.steps import EagerSteps
+from robustfl.steps import EagerSteps, Plan
 
 
 class Replayed(GraphSteps):
@@ -36,14 +36,15 @@ def train_both(spec, kinds, device, tmp_path, epochs=2):
             order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(epoch))[: 100 - epoch].to(device)
             weights = torch.linspace(0.5, 1.5, len(order), device=device)
             crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
-            totals.append(steps.epoch(order, weights, crops, 0.1 / epoch))
+            mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
+            totals.append(steps.epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
         results.append((torch.stack(totals).cpu(), [p.detach().cpu() for p in model.parameters()]))
     return results
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_bookkeeping_is_that_of_eager_steps(tiny, tmp_path, optimizer):
-    spec = dataclasses.replace(tiny, optimizer=optimizer, lr=0.01)
+    spec = dataclasses.replace(tiny, optimizer=optimizer, lr=0.01, mix=optimizer == "sgd")
     (eager, p), (graph, q) = train_both(spec, (EagerSteps, Replayed), "cpu", tmp_path)
     torch.testing.assert_close(eager, graph, rtol=1e-3, atol=1e-3)
     for a, b in zip(p, q):

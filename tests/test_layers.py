@@ -11,7 +11,7 @@ LAYERS = [  # a package stands for all its modules
     {"spec", "rng"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress"},
     {"gradients", "selection", "weights"},
-    {"metrics", "steps", "graph_steps", "train", "sampler", "provenance"},
+    {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
     {"choose", "run"},
     {"tables", "figures", "claims", "statistics", "report", "cli", "worker", "server", "__main__"},
 ]

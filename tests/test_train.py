@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustfl import models, record
 from robustfl.run import Options, fit, prepare, run, stratified
-from robustfl.steps import EagerSteps, learning_rate
+from robustfl.steps import EagerSteps, Plan, learning_rate
 from robustfl.train import Subset, TrainingError, epoch_order, interleaved, train
 
 CPU = torch.device("cpu")
@@ -20,6 +20,9 @@ METHODS = [
     {"method": "facility_location", "ratio": 0.4, "weights": "cluster", "representative": "sampled", "every": 2},
     {"method": "centrality", "ratio": 0.4, "weights": "ball", "radius": 2.0, "space": "logit"},
     {"method": "random", "ratio": 0.4}, {"method": "set_cover", "ratio": 0.7, "weights": "natural", "space": "feature"},
+    {"method": "centrality", "ratio": 0.5, "weights": "cluster", "mix": True},
+    {"method": "small_loss", "ratio": 0.6, "space": "loss"}, {"method": "el2n", "ratio": 0.4, "space": "logit"},
+    {"method": "facility_location", "ratio": 0.2, "final_ratio": 0.9},
 ]  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def test_a_step_is_weighted_sgd(tiny, options):
     index, weights = torch.arange(32), torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
-    totals = EagerSteps(model, data, tiny).epoch(index, weights, crops, lr=0.05)
+    totals = EagerSteps(model, data, tiny).epoch(Plan(index, weights, crops, lr=0.05))
     losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given[:32], reduction="none")
     (weights * losses).mean().backward()
     for ours, theirs in zip(model.parameters(), twin.parameters()):
@@ -164,7 +167,7 @@ def test_train_knows_no_method(tiny, options):
 def test_training_learns(tiny, options, tmp_path):
     """Real images are learned from 200 of them: images, labels, gradients and updates fit together."""
     spec = dataclasses.replace(tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05)
-    progress = fit(spec, tmp_path / "x.ckpt", options)[2]
+    progress = fit(spec, tmp_path / "x.ckpt", options).progress
     assert progress.curves[-1]["train_loss"] < 0.7 * progress.curves[0]["train_loss"]
     assert progress.curves[-1]["train_acc_given"] > 60
     assert progress.curves[-1]["test_top1"] > 50, "chance is 10"

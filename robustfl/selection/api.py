@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from robustfl import rng
-from robustfl.selection import centrality, checks, facility_location, full, random, set_cover
+from robustfl.selection import centrality, checks, el2n, facility_location, forgetting, full, random, set_cover, small_loss
 from robustfl.selection.result import Selection
 
 # A new selector = one file and one line here.
@@ -17,6 +17,9 @@ SELECTORS = {
     "random": random.select,
     "full": full.select,
     "set_cover": set_cover.select,
+    "el2n": el2n.select,
+    "small_loss": small_loss.select,
+    "forgetting": forgetting.select,
 }
 
 

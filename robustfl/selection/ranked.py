@@ -1,0 +1,25 @@
+"""Selection by a score of each point, its norm: what pruning methods share. Each method says which points it wants."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustfl.selection import checks, clusters
+from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.result import Selection, join
+
+
+def select(points, labels, ratio: float, metric: str, largest: bool) -> Selection:
+    """Per class the points of largest (or smallest) L2 norm, in that order; ties go to the lower index.
+
+    points: (n, d); labels: (n,) or None. weights: cluster sizes; gains: the norms. O(m d + m log m) per class of m points,
+    and O(m k d) for the weights. Raises ValueError as `checks` says.
+    """
+    points = checks.points(points, metric)
+    labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
+    for _, where in classes(labels):
+        own = gather(points, where, metric)
+        norms = np.linalg.norm(clusters.host(own).astype(np.float64), axis=1)
+        picks = np.argsort(-norms if largest else norms, kind="stable")[: checks.count(ratio, len(where))]
+        parts.append((where[picks], clusters.sizes(Cloud(own, metric), picks), norms[picks]))
+    return join(parts)
