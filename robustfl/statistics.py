@@ -60,8 +60,8 @@ def judge(e: Estimate, low: float, high: float) -> str:
     """
     if e.low is None:
         return INCONCLUSIVE
-    if e.low == e.high:  # an exact quantity: bounds belong to the claim
-        return REPRODUCED if low <= e.mean <= high else NOT_REPRODUCED
+    if e.low == e.high:  # an exact quantity
+        return REPRODUCED if low < e.mean < high else NOT_REPRODUCED
     if low < e.low and e.high < high:
         return REPRODUCED
     return NOT_REPRODUCED if e.high < low or e.low > high else INCONCLUSIVE
@@ -85,16 +85,19 @@ def seeds_needed(e: Estimate, bound: float) -> int | None:
     stay as observed; None with fewer than two seeds, MOST_SEEDS where more are needed."""
     if not e.sd:
         return None
-    effect = abs(e.mean - bound) / e.sd
-    if effect < 0.05:  # about 3,000 seeds
-        return MOST_SEEDS
     from statsmodels.stats.power import TTestPower
 
-    power = TTestPower()
-    for n in range(2, MOST_SEEDS):
-        if power.power(effect, n, 1 - LEVEL) >= POWER:
-            return n
-    return MOST_SEEDS
+    effect, power = abs(e.mean - bound) / e.sd, TTestPower()
+    high = 2
+    while power.power(effect, high, 1 - LEVEL) < POWER:  # doubling first: far above the answer the power is not computable
+        if high == MOST_SEEDS:
+            return MOST_SEEDS
+        high = min(2 * high, MOST_SEEDS)
+    low = max(1, high // 2)
+    while high - low > 1:  # power grows with the seeds: low has too little, high enough
+        middle = (low + high) // 2
+        low, high = (low, middle) if power.power(effect, middle, 1 - LEVEL) >= POWER else (middle, high)
+    return high
 
 
 def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from robustfl import record, study
 
-POINTS, HELD, TEST = 1000, 20, 200
+POINTS, HELD, TEST = 1000, 20, 2000
 
 
 def curves(spec, best: float, last: float, **more) -> list[dict]:
     """Accuracy climbs to `best` in the epoch before the last and ends at `last`; the hold-out prefers the best epoch."""
     rows, backwards, forwards = [], 0, 0
+    looks = spec.weights != "uniform" or spec.method not in ("full", "random")
     picked = max(1, int(spec.ratio * POINTS))
     for epoch in range(1, spec.epochs + 1):
         warm = epoch <= spec.warmup
         backwards += POINTS if warm else picked
-        forwards += (POINTS if warm else picked) + (0 if spec.method == "random" else POINTS)
+        forwards += (POINTS if warm else picked) + (POINTS if looks and not warm else 0)
         share = epoch / max(1, spec.epochs - 1)
         top1 = last if epoch == spec.epochs else best * share
         none = dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective", "covered_ball"))

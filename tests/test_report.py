@@ -1,7 +1,9 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pypdf import PdfReader
 from synthetic import write_study
@@ -33,10 +35,10 @@ def text_of(path, page=None):
 
 
 def test_first_page_says_scale_and_that_smoke_means_nothing(smoke):
-    _, _, folder = smoke
+    known, _, folder = smoke
     first = text_of(folder / "summary.pdf", 0)
     assert "mean nothing beyond “the pipeline works”" in first
-    for fact in ("Scale smoke", "79 in 11 groups", "Test processor", "2026-02-01 to 2026-02-03"):
+    for fact in ("Scale smoke", f"{len(known.specs)} in {len(known.groups)} groups", "Test processor", "2026-02-01 to 2026-02-03"):
         assert fact in first, fact
 
 
@@ -121,4 +123,38 @@ def test_open_settings_are_the_config_s():
 
 def test_report_json_is_plain(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
-    assert said["scale"] == "smoke" and len(said["sections"]) == 11 and said["warn"]
+    assert said["scale"] == "smoke" and [s["key"] for s in said["sections"]] == list(smoke[0].groups) and said["warn"]
+
+
+def test_verdicts_open_the_report_and_lead_to_their_runs(smoke):
+    known, _, folder = smoke
+    reader = PdfReader(folder / "summary.pdf")
+    first = next(i for i in range(len(reader.pages)) if "Claims on accuracy" in reader.pages[i].extract_text())
+    results = next(i for i in range(len(reader.pages)) if "Results by group" in reader.pages[i].extract_text())
+    assert first <= 1 and first < results
+    links = sum(a.get_object().get("/Subtype") == "/Link" for page in reader.pages for a in page.get("/Annots") or ())
+    said = json.loads((folder / "results/smoke/tables/report.json").read_text())
+    runs = {i for c in said["verdicts"]["details"] for line in c["lines"] for i in line["runs"]}
+    assert links > len(runs) and max(runs) <= len(said["runs"])
+
+
+def test_verdicts_as_csv_and_markdown(smoke):
+    known, _, folder = smoke
+    frame = pd.read_csv(folder / "results/smoke/tables/verdicts.csv")
+    assert {"reproduced", "not reproduced", "inconclusive"} >= set(frame.verdict)
+    assert set(" ".join(frame.runs_over).split()) <= set(known.specs)
+    text = (folder / "results/smoke/tables/verdicts.md").read_text()
+    for link in re.findall(r"\]\((\.\./[^)]+)\)", text):
+        assert (folder / "results/smoke/tables" / link).resolve().exists(), link
+
+
+def test_runs_of_a_comparison_are_numbered_as_listed(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    line = next(c for c in said["verdicts"]["details"] if c["key"] == "radius_best")["lines"][0]
+    assert [said["runs"][i - 1][0] for i in line["runs"]] == [f"cifar10_robust_agnostic0.4_full_ball{r}" for r in (2, 1)]
+
+
+def test_cost_is_beside_full_training(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    rows = {(row[1]): row for row in said["cost"]["table"]["rows"]}
+    assert rows["random"][2:4] == ["55", "55"] and rows["full"][7] == "1.00×"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from robustfl.figures import style
 from robustfl.figures.plots import epochs_axis, line, over_epochs
-from robustfl.study import Group
+from robustfl.study import Group, Row
 from robustfl.tables import Gathered
 
 NOISY = (  # column of curves.csv, axis, share of it or of what is left to 1
@@ -23,27 +23,32 @@ ALWAYS = (
 
 
 def selection(figure: Figure, gathered: Gathered, group: Group) -> None:
-    """One panel a measure, one line a row; label panels only where labels are noisy."""
+    """One panel a measure, one line a row; label panels only where labels are noisy, and no panel where nothing differs."""
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
-    chosen = (*NOISY, *ALWAYS) if noisy else ALWAYS
-    figure.set_size_inches(style.WIDTH, (4.4 if noisy else 2.5) + 0.15 * len(group.rows) / 3)
-    panels = figure.subplots(len(chosen) // 3, 3, squeeze=False).ravel()
+    panels = [(text, found) for c, text, rest in (*NOISY * noisy, *ALWAYS) if (found := series(gathered, group, c, rest))]
+    wide = min(3, len(panels)) or 1
+    high = -(-len(panels) // wide) or 1
+    figure.set_size_inches(style.WIDTH * (0.62 if wide == 1 else 1), 0.85 + 1.4 * high + 0.13 * len(group.rows) / 3)
     looks, handles = style.looks(gathered, group), {}
-    for axes, (column, text, rest) in zip(panels, chosen):
-        drawn = False
-        for row in group.rows:
-            epochs, y = over_epochs(gathered, row, column, 100.0)
-            kept = ~np.isnan(y).any(0)
-            if column == "covered":
-                kept &= y.max(0) > 0  # nothing is picked in warm-up
-            if not kept.any() or (column == "overlap" and len(set(y[:, kept].ravel())) == 1):
-                continue  # one selection kept for good, or every point always: nothing to see
-            y = 100 - y if rest else y
-            handles[row] = line(axes, epochs[kept], y[:, kept], looks[row])
-            drawn = True
+    for axes, (text, found) in zip(figure.subplots(high, wide, squeeze=False).ravel(), panels):
+        for row, (epochs, y) in found.items():
+            handles[row] = line(axes, epochs, y, looks[row])
         epochs_axis(axes)
         axes.set_title(text, loc="left")
-        if not drawn:
-            axes.text(0.5, 0.5, "no value in these runs", transform=axes.transAxes, ha="center", va="center")
     rows = [row for row in group.rows if row in handles]
-    style.legend(figure, [handles[row] for row in rows], [looks[row].label for row in rows])
+    if rows:
+        style.legend(figure, [handles[row] for row in rows], [looks[row].label for row in rows], 4 if wide > 1 else 3)
+
+
+def series(gathered: Gathered, group: Group, column: str, rest: bool) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
+    """(epochs,) and (seeds, epochs) in % of each row that has values of the column; {} where all rows say one thing."""
+    found = {}
+    for row in group.rows:
+        epochs, y = over_epochs(gathered, row, column, 100.0)
+        kept = ~np.isnan(y).any(0)
+        if column == "covered":
+            kept &= y.max(0) > 0  # nothing is picked in warm-up
+        if kept.any():
+            found[row] = epochs[kept], (100 - y if rest else y)[:, kept]
+    means = np.concatenate([y.mean(0) for _, y in found.values()]) if found else np.zeros(1)
+    return found if np.ptp(means) > 1e-9 else {}

@@ -35,7 +35,7 @@ def line(axes: Axes, x: np.ndarray, y: np.ndarray, look: style.Look) -> Line2D:
     (drawn,) = axes.plot(x, mean, markevery=every, **look.line())
     if len(y) > 1:
         sd = y.std(0, ddof=1)
-        axes.fill_between(x, mean - sd, mean + sd, color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(x, mean - sd, mean + sd, color=look.colour, alpha=0.1, linewidth=0)
     return drawn
 
 

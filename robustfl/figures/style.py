@@ -28,8 +28,16 @@ COLOURS = {  # Okabe and Ito, "Color Universal Design" (2008): apart for every k
     "FL weighted": "#D55E00",
     "random": "#7F7F7F",
     "set cover": "#CC79A7",
+    # baselines; beyond eight hues the markers tell lines apart
+    "CRUST": "#009E73",
+    "small loss": "#56B4E9",
+    "el2n": "#7B3294",
+    "forgetting": "#B8A800",
+    "reweight": "#C51B7D",
+    "raw clusters": "#8C510A",
+    "curriculum": "#66A61E",
 }
-OTHERS = ("#009E73", "#56B4E9", "#B8A800", "#7B3294", "#8C510A", "#1B7837", "#4D4D4D", "#C51B7D")
+OTHERS = ("#1B7837", "#4D4D4D", "#A6761D", "#2B3A8C")  # selectors that are not named above
 DASHES = {"facility_location": "-", "centrality": (0, (4, 1.5)), "random": (0, (1, 1.2))}
 MARKERS = "os^DvPX<>"
 SLIDES = {"marker": "x", "color": "#000000", "linestyle": "none", "markersize": 6, "markeredgewidth": 1.4, "zorder": 5}
@@ -55,6 +63,10 @@ class Look:
 def approach(spec: RunSpec) -> str:
     """What the slides call the way a run picks and weights its points; a baseline keeps its selector's name."""
     weighted = spec.weights != "uniform"
+    if spec.steps != "plain":
+        return spec.steps.replace("_", " ")
+    if spec.mix or spec.final_ratio:
+        return "CRUST" if spec.mix else "curriculum"
     if spec.method == "full":
         return "weighted only" if weighted else "full"
     if spec.method in ("facility_location", "centrality"):

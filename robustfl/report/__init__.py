@@ -34,11 +34,14 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
 
 
 def make_tables(gathered: tables.Gathered, folder: Path) -> None:
-    """{group}.csv, runs.csv and report.json, which the PDF is laid out from."""
-    from robustfl.report.layout import content
+    """{group}.csv, runs.csv, verdicts.csv, verdicts.md and report.json, which the PDF is laid out from."""
+    from robustfl import claims
+    from robustfl.report import layout, verdicts
 
-    said = content(gathered)
+    judged = claims.verdicts(gathered)
+    said = layout.content(gathered, judged)
     tables.write(gathered, folder)
+    verdicts.write(judged, folder)
     record.write_text(folder / "report.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

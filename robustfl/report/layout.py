@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from robustfl import figures
-from robustfl.report import prose
+from robustfl.claims import Verdict
+from robustfl.report import cost, prose, verdicts
 from robustfl.report.contrast import listed, signed
 from robustfl.study import CONFIG_DIR, Group
 from robustfl.tables import ACCURACIES, Gathered, group_table, shown
@@ -27,7 +28,7 @@ SCALES = {
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
 
-def content(gathered: Gathered) -> dict:
+def content(gathered: Gathered, judged: list[Verdict]) -> dict:
     """The whole report as JSON values."""
     study = gathered.study
     return {
@@ -35,6 +36,9 @@ def content(gathered: Gathered) -> dict:
         "statement": SCALES[study.scale],
         "warn": study.scale == "smoke",
         "facts": facts(gathered),
+        "protocols": protocols(gathered),
+        "verdicts": verdicts.summary(judged) | {"said": verdicts.said(judged), "details": verdicts.details(judged, gathered)},
+        "cost": {"table": cost.table(gathered), "paragraph": cost.paragraph(gathered)},
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": open_settings(CONFIG_DIR / "experiments.yaml"),
         "provenance": provenance(gathered),
@@ -88,6 +92,30 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
+def protocols(gathered: Gathered) -> list[str]:
+    """One sentence a protocol: the setting most of its runs share, from the specs that ran."""
+    specs: dict[str, list] = {}
+    for g in gathered.study.groups.values():
+        specs.setdefault(g.protocol, []).extend(gathered.study.specs[row.names[0]] for row in g.rows)
+    return [protocol(name, held) for name, held in specs.items()]
+
+
+def protocol(name: str, specs: list) -> str:
+    def usual(key: str):
+        return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
+
+    at = [str(m) for m in usual("milestones")]
+    rates = f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {listed(at)}" if at else ", constant"
+    warm = max(s.warmup for s in specs)
+    return (
+        f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, {usual('optimizer').upper()} with learning "
+        f"rate {usual('lr'):g}{rates}, momentum {usual('momentum'):g}, weight decay {usual('weight_decay'):g}"
+        + (f", the whole set for the first {warm} epoch{'s' * (warm > 1)}" if warm else "")
+        + f", {100 * usual('holdout'):g} % of the training set held out, a new selection every "
+        + (f"{usual('every')} epochs" if usual("every") > 1 else "epoch")
+    )
+
+
 def section(gathered: Gathered, group: Group) -> dict:
     """One group: heading, paragraph, table, figure and, where selections are made again and again, their diagnostics."""
     extra = f"diagnostics_{group.key}"
@@ -98,7 +126,7 @@ def section(gathered: Gathered, group: Group) -> dict:
         "paragraph": prose.paragraph(gathered, group),
         "table": table(gathered, group),
         "figure": {"file": f"{group.key}.svg", "caption": prose.caption(group)},
-        "diagnostics": {"file": f"{extra}.svg", "caption": prose.diagnostics_caption(gathered, group)}
+        "diagnostics": {"file": f"{extra}.svg", "caption": f"{group.title}: what is selected."}
         if figures.diagnosed(gathered.study, group) else None,
     }  # fmt: skip
 
@@ -191,10 +219,10 @@ def hashes(gathered: Gathered) -> list[list[str]]:
 
 
 def run_list(gathered: Gathered) -> list[list[str]]:
-    """[run name without its seed, seeds, spec hashes' first 8 digits]."""
+    """[run name without its seed, seeds, spec hashes' first 8 digits]; verdicts.details counts in this order from 1."""
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():
-        runs.setdefault(re.sub(r"_seed\d+$", "", name), []).append(r)
+        runs.setdefault(verdicts.base(name), []).append(r)
     return [[k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)] for k, v in runs.items()]
 
 

@@ -22,24 +22,9 @@ CAPTIONS = {
     "side of the zero line first, at the size second.",
     "set_cover": "Best test accuracy of each row; crosses are the slides'. Look at gradient against feature space at the same count.",
 }  # fmt: skip
-SELECTED = "What is selected, epoch by epoch; the warm-up selects nothing."
-LABELS = (
-    "Top: the share of picks whose label is true (full training marks chance), the share of true labels that are picked, and "
-    "the weight that false labels keep. Bottom:"
-)
-MOVES = (
-    "the share of the training set picked so far, the share of a selection that was in the one before, and the facility location "
-    "objective relative to its value on all points. Look at the overlap first: a rule that keeps its picks covers little new data."
-)
-
 
 def caption(group: Group) -> str:
     return CAPTIONS[figures.kind(group)]
-
-
-def diagnostics_caption(gathered: Gathered, group: Group) -> str:
-    noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
-    return f"{SELECTED} {LABELS if noisy else 'Shown:'} {MOVES}"
 
 
 def paragraph(gathered: Gathered, group: Group) -> str:
@@ -234,11 +219,13 @@ def _analysis(gathered: Gathered, group: Group) -> list[str]:
 
 
 def _other(gathered: Gathered, group: Group) -> list[str]:
-    ranked = sorted(group.rows, key=lambda r: -mean(gathered, r))
-    said = ["The slides have no number for this group."]
-    if len(ranked) > 1:
-        e = contrast(gathered, ranked[0], ranked[-1])
-        said.append(f"The best mean is {shown(ranked[0])}, {points(e)} from the lowest, {shown(ranked[-1])}.")
+    """A group the slides do not have: every row against full training, or against the group's first row."""
+    first = find(group, "full") or group.rows[0]
+    ranked = sorted((r for r in group.rows if r is not first), key=lambda r: -mean(gathered, r))
+    said = [f"The slides have no number for this group; {shown(first)} reaches {mean(gathered, first):.2f} %."]
+    if ranked:
+        parts = listed([f"{shown(r)} {signed(contrast(gathered, r, first).mean)}" for r in ranked])
+        said.append(f"From it, in points of best accuracy: {parts}. The first of these is {points(contrast(gathered, ranked[0], first))} from it.")
     return said
 
 

@@ -11,7 +11,7 @@ from robustfl import study
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 validate(config, "../schemas/config.schema.yaml")
-for part in ("experiments", "scales", "slides"):
+for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
 STUDY = study.load(config=config)

@@ -3,6 +3,7 @@ from robustfl import figures
 
 FOLDER = f"{config['results']}/{STUDY.scale}"
 TABLES = expand("{folder}/tables/{name}.csv", folder=FOLDER, name=[*STUDY.groups, "runs"])
+VERDICTS = expand("{folder}/tables/verdicts.{kind}", folder=FOLDER, kind=("csv", "md"))
 FIGURES = expand("{folder}/figures/{name}.svg", folder=FOLDER, name=figures.names(STUDY))
 GATHER = f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES} > {{log:q}} 2>&1"
 
@@ -10,10 +11,12 @@ GATHER = f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVER
 rule tables:
     input:
         RUNS,
+        "config/claims.yaml",
         "config/experiments.yaml",
         "config/slides.yaml",
     output:
         TABLES,
+        VERDICTS,
         f"{FOLDER}/tables/report.json",
     params:
         what="tables",
