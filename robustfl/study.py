@@ -98,6 +98,16 @@ def read_yaml(path: Path) -> dict:
         raise StudyError(f"{path} must be YAML: {error}") from error
 
 
+def typed(value):
+    """A value from `snakemake --config` as YAML means it: snakemake hands on [0, 1] as ["0", "1"] and null as "null"."""
+    if isinstance(value, dict):
+        return {k: typed(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [typed(v) for v in value]
+    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    return plain if plain is None or isinstance(plain, int) else value
+
+
 def load(scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR) -> Study:
     """Build the study at one scale.
 

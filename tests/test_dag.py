@@ -63,6 +63,12 @@ def test_single_target_by_name(clone):
     assert "rule train:" in output and f"name={name}" in output
 
 
+def test_lists_and_null_on_the_command_line(clone):
+    words = ["-n", "all", "--config", "scale=smoke", GROUPS, "seeds=[0, 3]", "precision=null", "data={folder: null}"]
+    output = snakemake(clone, *words)
+    assert "seeds [0, 3], 22 runs" in output
+
+
 def test_unknown_name_is_a_clear_error(clone):
     output = snakemake(clone, "results/full/runs/cifar10_robust_typo_seed0/metrics.json", ok=False)
     assert "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output

@@ -10,6 +10,7 @@ sys.path.insert(0, workflow.basedir)
 from robustfl import study
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
+config.update({k: study.typed(v) for k, v in config.items() if v != PLAIN.get(k)})
 validate(config, "../schemas/config.schema.yaml")
 for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
