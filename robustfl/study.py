@@ -161,6 +161,8 @@ def scale_spec(spec: RunSpec, protocol: str, size: dict, config: dict) -> RunSpe
     changes = {k: size[k] for k in ("sample", "subset", "test_subset", "model", "precision") if k in size}
     if config["precision"] is not None:
         changes["precision"] = config["precision"]
+    if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
+        changes["holdout"] = size["holdout"]
     epochs = config["epochs"] or size.get("epochs", {}).get(protocol, spec.epochs)
     if epochs != spec.epochs:
         shrink = epochs / spec.epochs

@@ -70,6 +70,12 @@ def test_fewer_epochs_shrink_the_schedule():
     assert study.load("full", {"epochs": 1}).spec("cifar10_robust_agnostic0.4_full_seed0").warmup == 0
 
 
+def test_a_scale_may_hold_out_more_but_never_from_set_cover():
+    known = study.load("laptop")
+    assert known.spec("cifar10_robust_agnostic0.4_full_seed0").holdout == 0.1
+    assert {s.holdout for s in known.specs.values() if s.method == "set_cover"} == {0.0}
+
+
 def test_set_cover_finds_its_pretraining_run():
     for scale in study.SCALES:
         known = study.load(scale)
