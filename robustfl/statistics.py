@@ -89,7 +89,9 @@ def seeds_needed(e: Estimate, bound: float) -> int | None:
 
     effect, power = abs(e.mean - bound) / e.sd, TTestPower()
     high = 2
-    while power.power(effect, high, 1 - LEVEL) < POWER:  # doubling first: far above the answer the power is not computable
+    while (
+        power.power(effect, high, 1 - LEVEL) < POWER
+    ):  # doubling first: far above the answer the power is not computable
         if high == MOST_SEEDS:
             return MOST_SEEDS
         high = min(2 * high, MOST_SEEDS)
@@ -101,7 +103,7 @@ def seeds_needed(e: Estimate, bound: float) -> int | None:
 
 
 def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
-    """Pooled standard deviation between seeds of single runs: differences below it are seed noise. None with one seed."""
+    """Pooled standard deviation between seeds of single runs: a difference below it is noise. None with one seed."""
     kept = [np.asarray(s, dtype=float) for s in samples if len(s) > 1]
     if not kept:
         return None

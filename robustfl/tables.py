@@ -60,7 +60,7 @@ def find(group: Group, label: str, method: str | None = None) -> Row | None:
 
 
 def values(records: list[record.Record], key: str) -> list[float] | None:
-    """A number a seed; key: one of metrics.json, a column of curves.csv (its last epoch), or `seconds`. None if absent."""
+    """A number a seed; key: of metrics.json, a column of curves.csv (last epoch), or `seconds`. None if absent."""
     got = [number(r, key) for r in records]
     return None if any(v is None for v in got) else got
 

@@ -9,7 +9,7 @@ POINTS, HELD, TEST = 1000, 20, 2000
 
 
 def curves(spec, best: float, last: float, **more) -> list[dict]:
-    """Accuracy climbs to `best` in the epoch before the last and ends at `last`; the hold-out prefers the best epoch."""
+    """Accuracy climbs to `best` in the last epoch but one and ends at `last`; the hold-out prefers the best epoch."""
     rows, backwards, forwards = [], 0, 0
     looks = spec.weights != "uniform" or spec.method not in ("full", "random")
     picked = max(1, int(spec.ratio * POINTS))
@@ -19,11 +19,20 @@ def curves(spec, best: float, last: float, **more) -> list[dict]:
         forwards += (POINTS if warm else picked) + (POINTS if looks and not warm else 0)
         share = epoch / max(1, spec.epochs - 1)
         top1 = last if epoch == spec.epochs else best * share
-        none = dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective", "covered_ball"))
-        chosen = {"label_precision": 0.7, "weighted_precision": 0.8, "label_recall": 0.5, "overlap": 0.5, "objective": 0.9}
+        none = dict.fromkeys(
+            ("label_precision", "weighted_precision", "label_recall", "overlap", "objective", "covered_ball")
+        )
+        chosen = {
+            "label_precision": 0.7,
+            "weighted_precision": 0.8,
+            "label_recall": 0.5,
+            "overlap": 0.5,
+            "objective": 0.9,
+        }
         rows.append(
             none | ({} if warm else chosen | more) | {
-                "epoch": epoch, "lr": spec.lr, "train_loss": 2 - share, "train_acc_given": 50 * share, "train_acc_true": 45 * share,
+                "epoch": epoch, "lr": spec.lr, "train_loss": 2 - share,
+                "train_acc_given": 50 * share, "train_acc_true": 45 * share,
                 "test_loss": 2.0, "test_top1": top1, "test_top5": min(100.0, top1 + 30), "heldout_acc": top1 / 2,
                 "selected": POINTS if warm else picked, "covered": 0.0 if warm else min(1.0, spec.ratio + 0.1 * epoch),
                 "forwards": forwards, "backwards": backwards,
@@ -37,21 +46,26 @@ def metrics(name: str, spec, rows: list[dict]) -> dict:
     return {
         "name": name, "spec_hash": spec.hash, "best_top1": best["test_top1"], "best_epoch": best["epoch"],
         "best_top5": max(r["test_top5"] for r in rows), "last_top1": last["test_top1"], "last_top5": last["test_top5"],
-        "heldout_top1": best["test_top1"] if spec.holdout else None, "heldout_epoch": best["epoch"] if spec.holdout else None,
+        "heldout_top1": best["test_top1"] if spec.holdout else None,
+        "heldout_epoch": best["epoch"] if spec.holdout else None,
         "covered": last["covered"], "label_precision": last["label_precision"], "forwards": last["forwards"],
         "backwards": last["backwards"], "noise_measured": spec.noise_rate, "selection_hash": "0" * 64,
         "seconds": {"select": 1.0, "train": 2.0, "evaluate": 0.5},
         "provenance": {
-            "package": "0.1.0", "commit": "0" * 40, "python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6", "device": "cpu",
+            "package": "0.1.0", "commit": "0" * 40, "python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6",
+            "device": "cpu",
             "device_name": "Test processor", "threads": 1, "deterministic": True, "end": "2026-02-03T01:00:00+00:00",
             "begin": "2026-02-01T01:00:00+00:00", "weights_hash": "1" * 64, "data_source": "sample",
-            "data_hashes": {"train_images": "a" * 64}, "label_hash": "b" * 64, "train_points": POINTS, "heldout_points": HELD,
+            "data_hashes": {"train_images": "a" * 64}, "label_hash": "b" * 64,
+            "train_points": POINTS, "heldout_points": HELD,
             "test_points": TEST,
         },
     }  # fmt: skip
 
 
-def write_study(folder: Path, known: study.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None) -> dict:
+def write_study(
+    folder: Path, known: study.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None
+) -> dict:
     """Write a record for every run of `known`; accuracy(spec) -> (best, last). Returns a config that points at them."""
     for name, spec in known.specs.items():
         rows = curves(spec, *accuracy(spec))

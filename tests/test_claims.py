@@ -21,6 +21,7 @@ def gathered(folder, accuracy, seeds=(0, 1, 2), scale="laptop", groups=(NOISE,),
 
 def weighted(gain):
     """FL weighted is `gain` points above the rest, a little differently in each seed; seeds themselves differ by 5."""
+
     def accuracy(spec):
         better = spec.weights == "ball" and spec.method != "full"
         best = 50 + 5 * spec.seed + better * (gain + 0.1 * (spec.seed - 1))
@@ -55,7 +56,9 @@ def test_one_seed_is_inconclusive_except_what_the_protocol_fixes(tmp_path):
             assert v.verdict == (REPRODUCED if v.estimate.mean < 1 else NOT_REPRODUCED) and not v.reason, v
         else:
             assert v.verdict == INCONCLUSIVE and v.reason, v
-    assert {v.text for v in claims.verdicts(g) if v.measure == "best_top1" and v.reason.startswith("one")} == {"inconclusive (one seed)"}
+    assert {v.text for v in claims.verdicts(g) if v.measure == "best_top1" and v.reason.startswith("one")} == {
+        "inconclusive (one seed)"
+    }
 
 
 def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
@@ -73,7 +76,7 @@ def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
     by = {(v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))}
     assert by["epochs", "best_top1"].estimate.mean == pytest.approx(0.0)
     assert by["backwards", "best_top1"].estimate.mean > 10
-    full = g.records[f"cifar10_robust_agnostic0.4_full_seed0"]
+    full = g.records["cifar10_robust_agnostic0.4_full_seed0"]
     limit = g.records["cifar10_robust_agnostic0.4_centrality0.4_ball2_seed0"].metrics["backwards"]
     seen = within(full, "backwards", limit)
     assert seen[-1]["backwards"] <= limit < seen[-1]["backwards"] + POINTS
@@ -93,20 +96,31 @@ def test_values_are_held_against_the_slides(tmp_path):
     groups = ("speed_cifar10",)
 
     def change(made):  # exact: on the slides' numbers; released: ten points off
-        ratio = next((r for r in labels if f"location{r:g}_" in made["name"] or f"centrality{r:g}_" in made["name"]), None)
+        ratio = next(
+            (r for r in labels if f"location{r:g}_" in made["name"] or f"centrality{r:g}_" in made["name"]), None
+        )
         if ratio:
-            made["covered"] = said[labels[ratio]]["covered"] + 0.1 * ("centrality" in made["name"]) + 0.001 * int(made["name"][-1])
+            made["covered"] = (
+                said[labels[ratio]]["covered"] + 0.1 * ("centrality" in made["name"]) + 0.001 * int(made["name"][-1])
+            )
 
     g = gathered(tmp_path, lambda s: (50.0, 50.0), groups=groups, change=change)
     found = verdicts(g, "cifar_covered")
-    assert {v.comparison.rule: v.verdict for v in found} == {"facility_location": REPRODUCED, "centrality": NOT_REPRODUCED}
+    assert {v.comparison.rule: v.verdict for v in found} == {
+        "facility_location": REPRODUCED,
+        "centrality": NOT_REPRODUCED,
+    }
     accuracy = verdicts(g, "accuracy_speed_cifar")
     assert {v.text for v in accuracy} == {"inconclusive (needs scale full)"}
 
 
 def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
     g = gathered(tmp_path, lambda s: (50.0 - 0.8 * (s.order == "shuffled"),) * 2, groups=("ablations_cifar10",))
-    found = {v.comparison.over.label + " > " + v.comparison.under.label: v for v in verdicts(g, "ablation_sizes") if v.measure == "best_top1"}
+    found = {
+        v.comparison.over.label + " > " + v.comparison.under.label: v
+        for v in verdicts(g, "ablation_sizes")
+        if v.measure == "best_top1"
+    }
     shuffled = next(v for k, v in found.items() if k.endswith("shuffled order"))
     adam = next(v for k, v in found.items() if k.endswith("Adam"))
     assert (shuffled.comparison.said, shuffled.verdict) == (0.8, REPRODUCED)

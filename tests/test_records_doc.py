@@ -12,7 +12,10 @@ def documented() -> dict[str, list[str]]:
     """Names in the first column of the table under each heading that names a file or key in backticks."""
     text = Path("docs/records.md").read_text()
     parts = re.split(r"^## `([^`]+)`.*$", text, flags=re.M)
-    return {k: re.findall(r"^\| `([^`]+)` \|", body.split("\n## ")[0], flags=re.M) for k, body in zip(parts[1::2], parts[2::2])}
+    return {
+        k: re.findall(r"^\| `([^`]+)` \|", body.split("\n## ")[0], flags=re.M)
+        for k, body in zip(parts[1::2], parts[2::2])
+    }
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,9 @@ def test_every_name_is_documented_in_order(heading, names):
 
 
 def test_provenance_of_a_real_run_is_documented(tiny, tmp_path):
-    metrics = run.run(tiny, tmp_path / "run", "tiny", run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None))
+    metrics = run.run(
+        tiny, tmp_path / "run", "tiny", run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None)
+    )
     assert set(documented()["provenance"]) == set(metrics["provenance"])
     for key in ("select", "train", "evaluate"):
         assert key in metrics["seconds"]

@@ -38,7 +38,12 @@ def test_first_page_says_scale_and_that_smoke_means_nothing(smoke):
     known, _, folder = smoke
     first = text_of(folder / "summary.pdf", 0)
     assert "mean nothing beyond “the pipeline works”" in first
-    for fact in ("Scale smoke", f"{len(known.specs)} in {len(known.groups)} groups", "Test processor", "2026-02-01 to 2026-02-03"):
+    for fact in (
+        "Scale smoke",
+        f"{len(known.specs)} in {len(known.groups)} groups",
+        "Test processor",
+        "2026-02-01 to 2026-02-03",
+    ):
         assert fact in first, fact
 
 
@@ -87,7 +92,10 @@ def test_pdf_without_tables_says_what_to_run(smoke, tmp_path):
 
 
 def planted(tmp_path, key, accuracy, seeds=(0, 1, 2)):
-    known = study.load("laptop", {"groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])], "seeds": list(seeds)})
+    known = study.load(
+        "laptop",
+        {"groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])], "seeds": list(seeds)},
+    )
     gathered = tables.gather(known, write_study(tmp_path, known, lambda s: (accuracy(s),) * 2))
     return prose.paragraph(gathered, known.groups[key])
 
@@ -105,6 +113,12 @@ def test_fashion_mnist_noise_is_called_implausible(tmp_path):
     assert "implausible" in said and "0.4 minus 0.2 is −2.00" in said and "does not follow from our runs" in said
 
 
+@pytest.mark.parametrize("step, words", [(0, "cannot tell"), (10, "show it too")])
+def test_more_noise_that_does_not_hurt_is_told_apart(tmp_path, step, words):
+    noise = lambda s: 80 + step * s.noise_rate + s.seed * (1 if s.noise_rate == 0.4 else -1) * (step == 0)  # noqa: E731
+    assert words in planted(tmp_path, "noise_0.4_fashion_mnist", noise)
+
+
 def test_one_seed_gets_no_interval(tmp_path):
     assert "(one seed)" in planted(tmp_path, "radius_cifar10", lambda s: 50 + s.radius, seeds=(0,))
 
@@ -116,7 +130,10 @@ def test_words_for_numbers():
 
 def test_open_settings_are_the_config_s():
     found = layout.open_settings(Path("config/experiments.yaml"))
-    marked = sum("open" in line.partition("#")[2].split(":")[0] for line in Path("config/experiments.yaml").read_text().splitlines())
+    marked = sum(
+        "open" in line.partition("#")[2].split(":")[0]
+        for line in Path("config/experiments.yaml").read_text().splitlines()
+    )
     assert len(found) >= 10 and len(found) in (marked, marked - 1)  # the file's head explains the mark
     assert ["speed", "momentum: 0.9", "the usual value"] in found
 
@@ -151,7 +168,9 @@ def test_verdicts_as_csv_and_markdown(smoke):
 def test_runs_of_a_comparison_are_numbered_as_listed(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
     line = next(c for c in said["verdicts"]["details"] if c["key"] == "radius_best")["lines"][0]
-    assert [said["runs"][i - 1][0] for i in line["runs"]] == [f"cifar10_robust_agnostic0.4_full_ball{r}" for r in (2, 1)]
+    assert [said["runs"][i - 1][0] for i in line["runs"]] == [
+        f"cifar10_robust_agnostic0.4_full_ball{r}" for r in (2, 1)
+    ]
 
 
 def test_cost_is_beside_full_training(smoke):

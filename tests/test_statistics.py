@@ -33,7 +33,7 @@ def test_false_positive_rate_is_the_level_s(seeds):
 
 
 def test_false_positive_rate_of_rounded_accuracies():
-    """Accuracies on 200 test images with equal means and little noise: agreement by rounding must not look like certainty."""
+    """Equal means, little noise, 200 test images: agreement by rounding must not look like certainty."""
     rng = np.random.default_rng(1)
     step, wrong = 0.5, 0
     for _ in range(3000):
@@ -74,7 +74,9 @@ def test_seeds_needed_are_cohen_s(effect, seeds):
 def test_seeds_needed_suffice():
     rng = np.random.default_rng(3)
     n = statistics.seeds_needed(statistics.Estimate(1.0, 1.2, -1, 3, 3), 0.0)
-    decided = [statistics.judge(statistics.estimate(x), 0, math.inf) == REPRODUCED for x in rng.normal(1.0, 1.2, (2000, n))]
+    decided = [
+        statistics.judge(statistics.estimate(x), 0, math.inf) == REPRODUCED for x in rng.normal(1.0, 1.2, (2000, n))
+    ]
     assert 0.77 < np.mean(decided) < 0.88
 
 
@@ -84,7 +86,12 @@ def test_seed_floor_pools_within_rows():
 
 
 def test_holm_by_hand():
-    assert statistics.holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert statistics.holm([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
 
 
 @pytest.mark.parametrize("bad", [[], [1.0, float("nan")]])

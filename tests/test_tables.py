@@ -30,7 +30,9 @@ def test_ours_theirs_and_the_difference(planted):
     assert full.heldout_top1_minus_slides == pytest.approx(41.0 - 83.20)
     for method in ("facility_location", "centrality"):
         assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(44.0 - 85.16)
-        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(0.55)  # 1 warm-up epoch of 4, ratio 0.4
+        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(
+            0.55
+        )  # 1 warm-up epoch of 4, ratio 0.4
     assert full.seconds == 3.5 and full.seeds == 3
     assert full.runs.split() == [f"cifar10_robust_agnostic0.4_full_seed{s}" for s in range(3)]
 
@@ -44,7 +46,9 @@ def test_a_baseline_gets_no_number_of_the_slides(planted):
 def test_ablations_are_changes_from_their_own_first_row(tmp_path):
     known = study.load("smoke", {"groups": ["ablations_cifar10"]})
     plant = lambda s: (40.0 + 5 * (s.method == "centrality") - (s.optimizer == "adam"),) * 2  # noqa: E731
-    frame = tables.group_table(tables.gather(known, write_study(tmp_path, known, plant)), known.groups["ablations_cifar10"])
+    frame = tables.group_table(
+        tables.gather(known, write_study(tmp_path, known, plant)), known.groups["ablations_cifar10"]
+    )
     adam = frame[frame.row == "Adam"]
     assert list(adam.best_change) == [-1.0, -1.0] and list(adam.slides_change) == [-1.0, -1.0]
 
@@ -54,7 +58,9 @@ def test_csv_files_hold_the_same(planted, tmp_path):
     report.make("tables", known, config, tmp_path / "no.pdf")
     folder = tmp_path / "results/smoke/tables"
     runs = pd.read_csv(folder / "runs.csv")
-    assert set(runs.name) == set(known.specs) and {"best_top1", "spec_ratio", "seconds_select", "commit"} <= set(runs.columns)
+    assert set(runs.name) == set(known.specs) and {"best_top1", "spec_ratio", "seconds_select", "commit"} <= set(
+        runs.columns
+    )
     assert pd.read_csv(folder / f"{GROUP}.csv").best_top1[0] == 41.0
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     report.make("tables", known, config, tmp_path / "no.pdf")

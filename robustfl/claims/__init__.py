@@ -1,4 +1,4 @@
-"""The claims of config/claims.yaml against the records: reproduced, not reproduced or inconclusive, and how sure that is.
+"""The claims of config/claims.yaml against the records: reproduced, not reproduced or inconclusive, and how sure.
 
 A claim is expanded into comparisons (a pair of rows, or a row and the slides' number, under one reading of the greedy
 rule), a comparison into verdicts (one a measure and budget). Statistics are paired by seed: robustfl.statistics.
@@ -138,7 +138,10 @@ def _comparison(claim: Claim, gathered: Gathered, over: dict, under: dict | None
         if len(sides) == 2 and rows[0].label == rows[1].label and over["group"] == under["group"]:
             said = None  # one number of the slides for both: two readings of the same row
     if claim.tolerance is not None and said is None:
-        raise StudyError(f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; {[s['row'] for s in sides]} have none")
+        raise StudyError(
+            f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; {[s['row'] for s in sides]} have "
+            "none"
+        )
     part = (" / " if claim.ratio else " − ").join(shown(row) for row in rows)
     follows = any("method" not in side and row.method in RULES for side, row in zip(sides, rows))
     return Comparison(claim, part, rule if follows else None, rows[0], rows[1] if under else None, said)
@@ -172,7 +175,9 @@ def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdi
     low, high = c.claim.bounds
     floor = statistics.seed_floor(samples)
     if gathered.study.scale not in c.claim.scales:
-        return Verdict(c, measure, budget, INCONCLUSIVE, f"needs scale {' or '.join(c.claim.scales)}", e, floor, None, None)
+        return Verdict(
+            c, measure, budget, INCONCLUSIVE, f"needs scale {' or '.join(c.claim.scales)}", e, floor, None, None
+        )
     verdict, reason, needed = statistics.judge(e, low, high), "", None
     bound = statistics.nearest_bound(e, low, high)
     if verdict == INCONCLUSIVE:
@@ -181,7 +186,9 @@ def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdi
     return Verdict(c, measure, budget, verdict, reason, e, floor, statistics.p_value(e, bound), needed)
 
 
-def _statistic(c: Comparison, gathered: Gathered, measure: str, budget: str) -> tuple[list[list[float]], list[float] | None]:
+def _statistic(
+    c: Comparison, gathered: Gathered, measure: str, budget: str
+) -> tuple[list[list[float]], list[float] | None]:
     """([each row's numbers], statistic a seed); the statistic is None where a run lacks the number."""
     over, under = gathered.of(c.over), gathered.of(c.under) if c.under is not None else None
     got: tuple[list, list] = ([], [])

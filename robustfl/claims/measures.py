@@ -119,5 +119,3 @@ def within(r: Record, budget: str, limit: float) -> list[dict]:
     """The epochs of a run that end within `limit` of a budget; at least the first."""
     spent = BUDGETS[budget](r)
     return [e for e, s in zip(r.curves, spent) if s <= limit] or r.curves[:1]
-
-

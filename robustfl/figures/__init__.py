@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 def kind(group: Group) -> str:
     """Which plot stands beside a group's table: set_cover | ratio | ablations | analysis | curves."""
-    for key, name in (("set_cover", "set_cover"), ("speed", "ratio"), ("ablations", "ablations"), ("analysis", "analysis")):
+    for key, name in (
+        ("set_cover", "set_cover"),
+        ("speed", "ratio"),
+        ("ablations", "ablations"),
+        ("analysis", "analysis"),
+    ):
         if group.key.startswith(key):
             return name
     return "curves"

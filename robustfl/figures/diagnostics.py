@@ -1,4 +1,4 @@
-"""Why a method does what it does: how clean its selection is, how much it moves, how well it stands for the whole set."""
+"""Why a method does what it does: how clean its selection is, how much it moves, how well it stands for all points."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ ALWAYS = (
 
 
 def selection(figure: Figure, gathered: Gathered, group: Group) -> None:
-    """One panel a measure, one line a row; label panels only where labels are noisy, and no panel where nothing differs."""
+    """One panel a measure, one line a row; label panels only under label noise, and no panel where nothing differs."""
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
-    panels = [(text, found) for c, text, rest in (*NOISY * noisy, *ALWAYS) if (found := series(gathered, group, c, rest))]
+    panels = [
+        (text, found) for c, text, rest in (*NOISY * noisy, *ALWAYS) if (found := series(gathered, group, c, rest))
+    ]
     wide = min(3, len(panels)) or 1
     high = -(-len(panels) // wide) or 1
     figure.set_size_inches(style.WIDTH * (0.62 if wide == 1 else 1), 0.85 + 1.4 * high + 0.13 * len(group.rows) / 3)

@@ -89,7 +89,7 @@ def ratio(figure: Figure, gathered: Gathered, group: Group) -> None:
 
 def analysis(figure: Figure, gathered: Gathered, group: Group) -> None:
     """Training and test accuracy of FL and of full training, over epochs and over backward passes."""
-    figure.set_size_inches(style.WIDTH, 4.6)
+    figure.set_size_inches(style.WIDTH, 4.1)
     panels = figure.subplots(2, 2, sharey="col")
     looks, handles = style.looks(gathered, group), []
     for row in group.rows:
@@ -151,7 +151,9 @@ def _dots(figure: Figure, gathered: Gathered, group: Group, rows: list[Row], tex
     axes.set_yticks(range(len(labels)), [textwrap.fill(label, 30) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel(textwrap.fill(text, 90))
-    named = {k: v for k, v in named.items() if k != "slides"} | ({"slides": named["slides"]} if "slides" in named else {})
+    named = {k: v for k, v in named.items() if k != "slides"} | (
+        {"slides": named["slides"]} if "slides" in named else {}
+    )
     style.legend(figure, list(named.values()), list(named))
 
 

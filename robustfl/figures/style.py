@@ -1,4 +1,4 @@
-"""How a row looks, the same in every figure: colour says what is trained on, line style which greedy rule, shade the setting."""
+"""How a row looks in every figure: colour is what is trained on, line style the greedy rule, shade the setting."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
     """Lay out summary.typ with the fonts typst carries: no system font, no network, no date, so the bytes repeat."""
     said = _read(folder / "tables" / "report.json")
     if (said["scale"], [s["key"] for s in said["sections"]]) != (study.scale, list(study.groups)):
-        raise ReportError(f"{folder}/tables/report.json must be of this study's groups; run `robustfl report tables` again")
+        raise ReportError(
+            f"{folder}/tables/report.json must be of this study's groups; run `robustfl report tables` again"
+        )
     drawn = [folder / "figures" / f"{name}.svg" for name in figures.names(study)]
     absent = [str(path) for path in drawn if not path.exists()]
     if absent:

@@ -16,7 +16,7 @@ def counted(group: Group) -> bool:
 
 
 def table(gathered: Gathered) -> dict:
-    """One line a row: passes in per cent of full training's, seconds, and their ratio to full training where it was run."""
+    """One line a row: passes in per cent of full training's, seconds, and their ratio to full training where it ran."""
     columns = ["Group", "Row", "Forward, %", "Backward, %", "Select, s", "Train, s", "Both, s", "Of full"]
     rows = []
     for group in gathered.study.groups.values():
@@ -46,7 +46,9 @@ def of_full(gathered: Gathered, row: Row) -> float | None:
     """Seconds of selecting and training over those of the same run on the whole set; None where the study has none."""
     wanted = {r.spec.pretraining().hash for r in gathered.of(row)}
     plain = [r for r in gathered.records.values() if approach(r.spec) == "full"]
-    full = [r for r in plain if r.spec.pretraining().hash in wanted]  # a warm-up changes nothing of a run on the whole set
+    full = [
+        r for r in plain if r.spec.pretraining().hash in wanted
+    ]  # a warm-up changes nothing of a run on the whole set
     if not full:
         return None
     return mean_seconds(gathered.of(row), "select", "train") / mean_seconds(full, "select", "train")
@@ -65,7 +67,10 @@ def paragraph(gathered: Gathered) -> str:
         for method, rule in RULES.items():
             cheaper = [row.label for row in shares if row.method == method and shares[row] < 1]
             count = sum(row.method == method for row in shares)
-            parts.append(f"with the {rule} rule at {len(cheaper)} of {count} ratios" + (f" ({listed(cheaper)})" if cheaper else ""))
+            parts.append(
+                f"with the {rule} rule at {len(cheaper)} of {count} ratios"
+                + (f" ({listed(cheaper)})" if cheaper else "")
+            )
         said.append(f"{group.title}: selecting and training take less time than full training {listed(parts)}.")
     return " ".join(said)
 

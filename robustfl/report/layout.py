@@ -15,13 +15,13 @@ from robustfl.tables import ACCURACIES, Gathered, group_table, shown
 
 SCALES = {
     "smoke": (
-        "Smoke scale: the numbers in this report mean nothing beyond “the pipeline works”. Every run trained a small network "
-        "for a few epochs on a few hundred images. Read no accuracy, no difference and no verdict as evidence for or against "
-        "any method; the laptop and full scales are for that."
+        "Smoke scale: the numbers in this report mean nothing beyond “the pipeline works”. Every run trained a small "
+        "network for a few epochs on a few hundred images. Read no accuracy, no difference and no verdict as "
+        "evidence for or against any method; the laptop and full scales are for that."
     ),
     "laptop": (
-        "Laptop scale: real images, but only a subset of them, a smaller network and a shorter schedule. Signs and orders of "
-        "differences can be read; absolute accuracies cannot be compared with the slides'."
+        "Laptop scale: real images, but only a subset of them, a smaller network and a shorter schedule. Signs and "
+        "orders of differences can be read; absolute accuracies cannot be compared with the slides'."
     ),
     "full": "Full scale: the slides' protocol on all training images.",
 }
@@ -37,7 +37,8 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
         "warn": study.scale == "smoke",
         "facts": facts(gathered),
         "protocols": protocols(gathered),
-        "verdicts": verdicts.summary(judged) | {"said": verdicts.said(judged), "details": verdicts.details(judged, gathered)},
+        "verdicts": verdicts.summary(judged)
+        | {"said": verdicts.said(judged), "details": verdicts.details(judged, gathered)},
         "cost": {"table": cost.table(gathered), "paragraph": cost.paragraph(gathered)},
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": open_settings(CONFIG_DIR / "experiments.yaml"),
@@ -49,7 +50,7 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
 
 
 def sizes(gathered: Gathered) -> str:
-    """Epochs and training images that really ran, by protocol and data set: a shortened study cannot pass for a whole one."""
+    """What really ran, by data set and protocol: a shortened study cannot pass for a whole one."""
     seen = {}
     for g in gathered.study.groups.values():
         for row in g.rows:
@@ -108,8 +109,9 @@ def protocol(name: str, specs: list) -> str:
     rates = f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {listed(at)}" if at else ", constant"
     warm = max(s.warmup for s in specs)
     return (
-        f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, {usual('optimizer').upper()} with learning "
-        f"rate {usual('lr'):g}{rates}, momentum {usual('momentum'):g}, weight decay {usual('weight_decay'):g}"
+        f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, "
+        f"{usual('optimizer').upper()} with learning rate {usual('lr'):g}{rates}, momentum {usual('momentum'):g}, "
+        f"weight decay {usual('weight_decay'):g}"
         + (f", the whole set for the first {warm} epoch{'s' * (warm > 1)}" if warm else "")
         + f", {100 * usual('holdout'):g} % of the training set held out, a new selection every "
         + (f"{usual('every')} epochs" if usual("every") > 1 else "epoch")
@@ -117,7 +119,7 @@ def protocol(name: str, specs: list) -> str:
 
 
 def section(gathered: Gathered, group: Group) -> dict:
-    """One group: heading, paragraph, table, figure and, where selections are made again and again, their diagnostics."""
+    """One group: heading, paragraph, table, figure and, where runs select again and again, their diagnostics."""
     extra = f"diagnostics_{group.key}"
     return {
         "key": group.key,
@@ -139,6 +141,9 @@ def table(gathered: Gathered, group: Group) -> dict:
     several = len(gathered.study.seeds) > 1
     columns = [["Row", [shown(row) for row in group.rows]]]
 
+    def spread(mean: float, sd: float | None) -> str:
+        return f"{mean:.2f}" + (f" ±{sd:.2f}" if several and sd is not None else "")
+
     def add(title: str, cells: list) -> None:
         if any(c is not None for c in cells):
             columns.append([title, ["" if c is None else c for c in cells]])
@@ -150,7 +155,7 @@ def table(gathered: Gathered, group: Group) -> dict:
     add("Slides, change", each(lambda v: signed(v, 1), "slides_change"))
     changes = any(v is not None for v in frame["slides_change"])
     for key, name in zip(ACCURACIES, ("Best", "Last", "Held-out")):
-        add(name, each(lambda v, s: f"{v:.2f}" + (f" ±{s:.2f}" if several and s is not None else ""), key, f"{key}_std"))
+        add(name, each(spread, key, f"{key}_std"))
         add("Diff.", each(signed, f"{key}_minus_slides"))
         if changes and key == "best_top1":
             add("Change", each(signed, "best_change"))
@@ -192,7 +197,9 @@ def provenance(gathered: Gathered) -> list[list[str]]:
     said = []
     for key in ("package", "commit", "python", "torch", "numpy", "threads", "deterministic", "data_source"):
         counts = Counter(str(r.metrics["provenance"][key]) for r in gathered.records.values())
-        text = next(iter(counts)) if len(counts) == 1 else listed([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
+        text = (
+            next(iter(counts)) if len(counts) == 1 else listed([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
+        )
         said.append([key.replace("_", " "), text])
     said.append(["device", listed(sorted({device(r) for r in gathered.records.values()}))])
     precision = sorted({r.spec.precision for r in gathered.records.values()})
@@ -200,13 +207,16 @@ def provenance(gathered: Gathered) -> list[list[str]]:
 
 
 def noise(gathered: Gathered) -> list[list[str]]:
-    """[data set, kind, rate asked, rate measured, seed, hash of the given labels], one line a drawing of label noise."""
+    """[data set, kind, rate asked, rate measured, seed, hash of the labels], one line a drawing of label noise."""
     seen = {}
     for r in gathered.records.values():
         s, p = r.spec, r.metrics["provenance"]
         if s.noise != "none":
             seen[s.dataset, s.noise, s.noise_rate, s.seed, p["label_hash"]] = r.metrics["noise_measured"]
-    return [[DATASETS.get(d, d), kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]] for (d, kind, rate, seed, h), m in sorted(seen.items())]
+    return [
+        [DATASETS.get(d, d), kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]]
+        for (d, kind, rate, seed, h), m in sorted(seen.items())
+    ]
 
 
 def hashes(gathered: Gathered) -> list[list[str]]:
@@ -224,5 +234,3 @@ def run_list(gathered: Gathered) -> list[list[str]]:
     for name, r in gathered.records.items():
         runs.setdefault(verdicts.base(name), []).append(r)
     return [[k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)] for k, v in runs.items()]
-
-

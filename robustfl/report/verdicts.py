@@ -1,4 +1,4 @@
-"""The verdicts as files and as the report's tables: one line a claim, then one line a comparison with links to its runs."""
+"""The verdicts as files and as the report's tables: one line a claim, then one a comparison with links to its runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustfl import record, statistics
-from robustfl.claims import Comparison, Verdict, together
+from robustfl.claims import Claim, Comparison, Verdict, together
 from robustfl.claims.measures import ACCURACIES
 from robustfl.report.contrast import signed
 from robustfl.statistics import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
@@ -21,10 +21,12 @@ EQUAL = {"epochs": "epochs", "backwards": "backward passes", "passes": "all pass
 SHARES = ("covered", "label_precision", "weighted_precision")
 NAMES = {
     "early_train_acc": "early training accuracy", "early_test_top1": "early test accuracy",
-    "generalisation_gap": "training minus test accuracy", "covered": "data covered", "label_precision": "true labels among picks",
+    "generalisation_gap": "training minus test accuracy", "covered": "data covered",
+    "label_precision": "true labels among picks",
     "weighted_precision": "weight on true labels", "backwards": "backward passes", "forwards": "forward passes",
     "seconds": "seconds", "backwards_with_pretraining": "backward passes, with pretraining",
-    "seconds_with_pretraining": "seconds, with pretraining", "best_top1": "best", "last_top1": "last", "heldout_top1": "held-out",
+    "seconds_with_pretraining": "seconds, with pretraining",
+    "best_top1": "best", "last_top1": "last", "heldout_top1": "held-out",
 }  # fmt: skip
 
 
@@ -59,8 +61,8 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
         lines.append({
             "claim": c.claim.key, "says": c.claim.says, "slide": c.claim.slide, "comparison": c.part,
             "rule": RULES.get(c.rule, ""), "measure": v.measure, "equal": v.budget, "slides": c.said,
-            "statistic": "ratio" if c.claim.ratio else "distance from slides" if c.claim.tolerance is not None else "difference",
-            "value": e and e.mean, "low": e and e.low, "high": e and e.high, "claimed_above": low, "claimed_below": high,
+            "statistic": kind(c.claim), "value": e and e.mean, "low": e and e.low, "high": e and e.high,
+            "claimed_above": low, "claimed_below": high,
             "seeds": e and e.seeds, "seed_noise_floor": v.floor, "verdict": v.verdict, "reason": v.reason, "p": v.p,
             "p_holm": v.p_holm, "seeds_needed": v.needed, "runs_over": " ".join(c.over.names),
             "runs_under": " ".join(c.under.names) if c.under else "",
@@ -68,9 +70,15 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def kind(claim: Claim) -> str:
+    return "ratio" if claim.ratio else "distance from slides" if claim.tolerance is not None else "difference"
+
+
 def write(verdicts: list[Verdict], folder: Path) -> None:
     """verdicts.csv and verdicts.md, whose cells link to the runs' folders beside them."""
-    record.write_text(folder / "verdicts.csv", frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    record.write_text(
+        folder / "verdicts.csv", frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    )
     record.write_text(folder / "verdicts.md", markdown(verdicts))
 
 
@@ -78,13 +86,16 @@ def markdown(verdicts: list[Verdict]) -> str:
     lines = ["# Verdicts", "", *said(verdicts), ""]
     if not verdicts:
         return "\n".join(lines)
-    lines += ["| claim | comparison | equal | measure | slides | ours [95 % interval] | verdict | seeds needed | runs |"]
+    lines += [
+        "| claim | comparison | equal | measure | slides | ours [95 % interval] | verdict | seeds needed | runs |"
+    ]
     lines += ["|" + "---|" * 9]
     for v in verdicts:
         c = v.comparison
         cells = [
             c.claim.says, c.part, EQUAL[v.budget], NAMES[v.measure], number(c, v.measure, c.said),
-            spread(v), f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""), needed(v), " − ".join(map(_linked, sides(c))),
+            spread(v), f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""), needed(v),
+            " − ".join(map(_linked, sides(c))),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
@@ -113,17 +124,21 @@ def said(verdicts: list[Verdict]) -> list[str]:
     seeds = max(v.estimate.seeds for v in verdicts if v.estimate is not None)
     text = [
         f"Of {len(main)} comparisons of best accuracy at equal epochs, {counts[REPRODUCED]} are reproduced, "
-        f"{counts[NOT_REPRODUCED]} are not and {counts[INCONCLUSIVE]} are inconclusive, on {seeds} seed{'s' * (seeds > 1)}."
+        f"{counts[NOT_REPRODUCED]} are not and {counts[INCONCLUSIVE]} are inconclusive, on {seeds} "
+        f"seed{'s' * (seeds > 1)}."
     ]
     tested = [v for v in main if v.p_holm is not None]
     if tested:
         kept = sum(v.verdict != INCONCLUSIVE and v.p_holm < 1 - statistics.LEVEL for v in tested)
         text.append(
-            f"Each interval is at 95 % for itself: about one in twenty that have nothing to show decides all the same. Corrected for "
-            f"all {len(tested)} tests of this kind (Holm), {kept} stay decided."
+            "Each interval is at 95 % for itself: about one in twenty that have nothing to show decides all the "
+            f"same. Corrected for all {len(tested)} tests of this kind (Holm), {kept} stay decided."
         )
     if seeds == 1:
-        text.append("With one seed nothing that varies with the seed can be decided; only counts that follow from the protocol are.")
+        text.append(
+            "With one seed nothing that varies with the seed can be decided; only counts that follow from the "
+            "protocol are."
+        )
     return text
 
 
@@ -139,7 +154,13 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
         for budget in claim.budgets:
             for group in [claim.measures] if accurate else [(m,) for m in claim.measures]:
                 at = [v for v in mine if v.budget == budget and v.measure in group]
-                line = {"key": claim.key, "says": claim.says, "slide": claim.slide, "equal": EQUAL[budget], "measure": NAMES[group[0]]}
+                line = {
+                    "key": claim.key,
+                    "says": claim.says,
+                    "slide": claim.slide,
+                    "equal": EQUAL[budget],
+                    "measure": NAMES[group[0]],
+                }
                 told = {number(v.comparison, v.measure, v.comparison.said) for v in at if v.measure == group[0]}
                 line["slides"] = told.pop() if len(told) == 1 else ""
                 line["rules"] = [_reading(at, rule, group) for rule in RULES]
@@ -168,8 +189,8 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
 
 
 def details(verdicts: list[Verdict], gathered: Gathered) -> list[dict]:
-    """One entry a claim, one line a comparison, budget and (for all but accuracies) measure; runs by number in run_list."""
-    numbers = {base(name): i + 1 for i, name in reversed(list(enumerate(dict.fromkeys(map(base, gathered.study.specs)))))}
+    """One entry a claim, one line a comparison, budget and (but for accuracies) measure; runs by number, as in run_list."""
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(map(base, gathered.study.specs)), 1)}
     found = []
     for claim in dict.fromkeys(v.comparison.claim for v in verdicts):
         lines: dict[tuple, list[Verdict]] = {}
@@ -178,7 +199,8 @@ def details(verdicts: list[Verdict], gathered: Gathered) -> list[dict]:
                 measure = "" if v.measure in ACCURACIES else v.measure
                 lines.setdefault((v.comparison, v.budget, measure), []).append(v)
         found.append({
-            "key": claim.key, "says": claim.says, "slide": claim.slide, "bounds": bounds(claim), "accuracy": set(claim.measures) <= set(ACCURACIES),
+            "key": claim.key, "says": claim.says, "slide": claim.slide, "bounds": bounds(claim),
+            "accuracy": set(claim.measures) <= set(ACCURACIES),
             "lines": [_detail(c, budget, got, numbers) for (c, budget, _), got in lines.items()],
         })  # fmt: skip
     return found
@@ -191,8 +213,8 @@ def _detail(c: Comparison, budget: str, got: list[Verdict], numbers: dict[str, i
     return {
         "part": c.part, "measure": NAMES[got[0].measure], "equal": EQUAL[budget],
         "slides": number(c, got[0].measure, c.said), "cells": cells,
-        "floor": "" if floor is None else f"{floor * (100 if got[0].measure in SHARES else 1):.2f}", "needed": needed(got[0]),
-        "runs": [numbers[base(row.names[0])] for row in sides(c)],
+        "floor": "" if floor is None else f"{floor * (100 if got[0].measure in SHARES else 1):.2f}",
+        "needed": needed(got[0]), "runs": [numbers[base(row.names[0])] for row in sides(c)],
     }  # fmt: skip
 
 
@@ -200,7 +222,7 @@ def base(name: str) -> str:
     return re.sub(r"_seed\d+$", "", name)
 
 
-def bounds(claim) -> str:
+def bounds(claim: Claim) -> str:
     """What the statistic is claimed to be, in words."""
     if claim.tolerance is not None:
         shown = 100 * claim.tolerance if claim.measures[0] in SHARES else claim.tolerance
@@ -208,5 +230,3 @@ def bounds(claim) -> str:
     low, high = claim.bounds
     parts = [f"above {low:g}" if low > float("-inf") else "", f"below {high:g}" if high < float("inf") else ""]
     return " and ".join(p for p in parts if p).replace("-", "−")
-
-
