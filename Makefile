@@ -17,7 +17,7 @@ test: $(ENV)
 	$(RUN) python -m pytest tests
 
 bench: $(ENV)
-	$(RUN) python -m pytest tests --benchmark-only -m "not cuda"
+	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"
 
 bench-select: $(ENV)
 	$(RUN) python benchmarks/bench_select.py
