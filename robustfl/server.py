@@ -18,15 +18,14 @@ from pathlib import Path
 IDLE = 60.0  # seconds without a run after which the server ends; ROBUSTFL_WORKER_IDLE in the environment overrides it
 
 
-def start() -> None:
-    """Body of the server process: its socket and whether runs share the process are the arguments."""
+def start(main) -> None:
+    """Body of the server process; its socket and whether runs share the process are the arguments. main(argv) -> status."""
     path, shared = Path(sys.argv[1]), sys.argv[2] == "True"
     import torch._dynamo  # noqa: F401  torch.optim imports it at the first optimizer
 
     import robustfl.run  # noqa: F401
-    from robustfl import cli
 
-    serve(path, cli.main, float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)), _Threads if shared else _Children)
+    serve(path, main, float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)), _Threads if shared else _Children)
 
 
 def serve(path: Path, main, idle: float, kind: type) -> None:

@@ -88,7 +88,7 @@ def _connect(path: Path, shared: bool) -> socket.socket:
                 path.unlink(missing_ok=True)
                 with open(path.with_suffix(".log"), "w") as log:
                     server = subprocess.Popen(
-                        [sys.executable, "-c", "from robustfl.server import start; start()", str(path), str(shared)], stdin=subprocess.DEVNULL, stdout=log,
+                        [sys.executable, "-c", "from robustfl import cli, server; server.start(cli.main)", str(path), str(shared)], stdin=subprocess.DEVNULL, stdout=log,
                         stderr=log, start_new_session=True, env=os.environ | {"PYTHONPATH": _python_path()},
                     )  # fmt: skip
             if server.poll() is not None or time.monotonic() > deadline:

@@ -102,7 +102,7 @@ class Faults:
         self.settle(name, out, *words)
 
     def servers(self) -> list[int]:
-        found = subprocess.run(["pgrep", "-f", f"robustfl.server.*{self.folder}"], capture_output=True, text=True).stdout
+        found = subprocess.run(["pgrep", "-f", f"server.start.*{self.folder}"], capture_output=True, text=True).stdout
         return [int(pid) for pid in found.split()]
 
     def interrupted(self, out: Path) -> None:

@@ -13,7 +13,7 @@ LAYERS = [  # a package stands for all its modules
     {"gradients", "selection", "weights"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
     {"choose", "run"},
-    {"tables", "figures", "claims", "statistics", "report", "cli", "worker", "server", "__main__"},
+    {"tables", "figures", "claims", "statistics", "report", "worker", "server", "cli", "__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(Path("robustfl").rglob("*.py"))

@@ -47,7 +47,7 @@ def contents(run):
 def servers(folder=None):
     """Pids of the running servers whose socket is in `folder`."""
     folder = folder or os.environ["TMPDIR"]
-    found = subprocess.run(["pgrep", "-f", f"robustfl.server.*{folder}"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", f"server.start.*{folder}"], capture_output=True, text=True).stdout.split()
     return [int(pid) for pid in found if int(pid) != os.getpid()]
 
 
