@@ -59,7 +59,9 @@ def ball(points, labels, indices, radius: float, unit: str = "absolute", metric:
     return counts
 
 
-def within_ball(points, labels, indices, radius: float, unit: str = "absolute", metric: str = "euclidean") -> np.ndarray:
+def within_ball(
+    points, labels, indices, radius: float, unit: str = "absolute", metric: str = "euclidean"
+) -> np.ndarray:
     """(n,) bool: is the point within `radius` of at least one pick of its class? Arguments and errors as for `ball`."""
     checks.radius(radius), checks.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
@@ -101,7 +103,9 @@ def median_distance(points, labels=None, metric: str = "euclidean") -> dict[int,
     return {name: _median(Cloud(gather(points, where, metric), metric)) for name, where in classes(labels)}
 
 
-def sample_representatives(points, labels, selection: Selection, rng: np.random.Generator, metric: str = "euclidean") -> Selection:
+def sample_representatives(
+    points, labels, selection: Selection, rng: np.random.Generator, metric: str = "euclidean"
+) -> Selection:
     """Each pick replaced by a point drawn uniformly from its cluster (itself included); order, weights, gains kept.
 
     Clusters do not overlap, so the indices stay unique. ValueError as `checks` says.

@@ -58,7 +58,14 @@ def test_contract(method, ratio, case):
 def test_torch_and_numpy_give_the_same(method):
     points, labels = cases()["three classes"]
     one = robustfl.select(points, labels, method=method, ratio=0.3, radius=1.5, seed=4)
-    two = robustfl.select(torch.from_numpy(points).requires_grad_(), torch.from_numpy(labels), method=method, ratio=0.3, radius=1.5, seed=4)
+    two = robustfl.select(
+        torch.from_numpy(points).requires_grad_(),
+        torch.from_numpy(labels),
+        method=method,
+        ratio=0.3,
+        radius=1.5,
+        seed=4,
+    )
     assert np.array_equal(one.indices, two.indices) and np.array_equal(one.weights, two.weights)
 
 
@@ -79,6 +86,7 @@ def test_centrality_is_the_order_of_row_sums():
 
 def test_weights_option():
     points, labels = cases()["three classes"]
+
     def take(**options):
         return robustfl.select(points, labels, ratio=0.3, **options).weights
 
@@ -113,7 +121,10 @@ BAD = {
     r"points must hold real numbers; got dtype object": {"points": np.ones((6, 2), dtype=object)},
     r"points must hold real numbers; got dtype complex": {"points": np.ones((6, 2), dtype=complex)},
     r"points must be a rectangular array": {"points": [[1.0], [1.0, 2.0]]},
-    r"points must lie within distances that float32 can hold": {"points": np.array([[-1e39], [1e39]] * 3), "labels": None},
+    r"points must lie within distances that float32 can hold": {
+        "points": np.array([[-1e39], [1e39]] * 3),
+        "labels": None,
+    },
     r"points must have no zero row for metric='cosine'": {"points": np.zeros((6, 2)), "metric": "cosine"},
     r"points must be a square similarity matrix": {"metric": "precomputed"},
     r"points must be a symmetric similarity matrix": {"points": np.arange(36.0).reshape(6, 6), "metric": "precomputed"},

@@ -28,7 +28,19 @@ def run(folder, *arguments):
 
 def test_writes_what_select_returns(files):
     folder, points, labels = files
-    done = run(folder, "--points", folder / "X.npy", "--labels", folder / "y.npy", "--ratio", 0.3, "--radius", 1.5, "--method", "centrality")
+    done = run(
+        folder,
+        "--points",
+        folder / "X.npy",
+        "--labels",
+        folder / "y.npy",
+        "--ratio",
+        0.3,
+        "--radius",
+        1.5,
+        "--method",
+        "centrality",
+    )
     assert done.returncode == 0, done.stderr
     expected = robustfl.select(points, labels, method="centrality", ratio=0.3, radius=1.5)
     with np.load(folder / "a b.npz") as written:

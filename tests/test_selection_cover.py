@@ -78,5 +78,7 @@ def test_cosine_and_precomputed():
     points = np.random.default_rng(2).normal(size=(50, 3))
     unit = points / np.linalg.norm(points, axis=1, keepdims=True)
     one = robustfl.select(points, method="set_cover", ratio=1, metric="cosine", cover_radius=0.2)
-    two = robustfl.select(np.round(unit @ unit.T, 12), method="set_cover", ratio=1, metric="precomputed", cover_radius=0.2)
+    two = robustfl.select(
+        np.round(unit @ unit.T, 12), method="set_cover", ratio=1, metric="precomputed", cover_radius=0.2
+    )
     assert np.array_equal(one.indices, two.indices) and np.array_equal(one.weights, two.weights)

@@ -29,7 +29,9 @@ for (picks, gains), matrix, k in zip(greedy_triton.greedy([torch.from_numpy(m) f
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 def test_kernel_in_the_interpreter_makes_the_same_picks():
-    done = subprocess.run([sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

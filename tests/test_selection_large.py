@@ -16,7 +16,9 @@ def value(picked) -> float:
 
 
 @pytest.mark.parametrize("ratio", [0.02, 0.3, 1.0])
-@pytest.mark.parametrize("options", [{"algorithm": "stochastic"}, {"algorithm": "partition", "memory": 4 * 80**2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"algorithm": "stochastic"}, {"algorithm": "partition", "memory": 4 * 80**2}], ids=str
+)
 def test_valid_repeatable_and_better_than_random(options, ratio):
     one, two = (robustfl.select(POINTS, LABELS, ratio=ratio, seed=3, engine="numba", **options) for _ in range(2))
     assert np.array_equal(one.indices, two.indices) and len(np.unique(one.indices)) == len(one) == 2 * int(ratio * 250)
@@ -29,7 +31,9 @@ def test_valid_repeatable_and_better_than_random(options, ratio):
 
 def test_stochastic_with_all_candidates_is_exact():
     exact = robustfl.select(POINTS, LABELS, ratio=0.1)
-    assert np.array_equal(robustfl.select(POINTS, LABELS, ratio=0.1, algorithm="stochastic", epsilon=1e-30).indices, exact.indices)
+    assert np.array_equal(
+        robustfl.select(POINTS, LABELS, ratio=0.1, algorithm="stochastic", epsilon=1e-30).indices, exact.indices
+    )
 
 
 def test_a_class_beyond_the_limit_is_selected_by_parts_with_a_message():

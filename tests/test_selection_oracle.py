@@ -43,7 +43,9 @@ def naive(similarity: np.ndarray, k: int) -> tuple[list[int], list[int]]:
     rows = (similarity - similarity.min()).tolist()
     picks, gains, best = [], [], [0] * len(rows)
     for _ in range(k):
-        gain, pick = max((sum(max(s, b) - b for s, b in zip(rows[j], best)), -j) for j in range(len(rows)) if j not in picks)
+        gain, pick = max(
+            (sum(max(s, b) - b for s, b in zip(rows[j], best)), -j) for j in range(len(rows)) if j not in picks
+        )
         picks.append(-pick), gains.append(gain)
         best = [max(s, b) for s, b in zip(rows[-pick], best)]
     return picks, gains
@@ -70,7 +72,9 @@ def test_every_engine_makes_the_naive_picks(kind):
 
 @pytest.mark.parametrize("engine", ["numpy", "torch"])
 def test_engines_agree_beyond_a_block_and_a_tile(engine):
-    points = np.random.default_rng(3).normal(size=(1100, 8)).astype(np.float32)  # several blocks of rows, tiles of columns
+    points = (
+        np.random.default_rng(3).normal(size=(1100, 8)).astype(np.float32)
+    )  # several blocks of rows, tiles of columns
     labels = (np.arange(1100) > 1050).astype(int)
     one, two = (robustfl.select(points, labels, ratio=0.2, engine=name) for name in ("numba", engine))
     for name in ("indices", "weights", "gains"):
@@ -94,7 +98,9 @@ def test_at_least_1_minus_1_over_e_of_the_best_set():
         n = len(points)
         k = 1 + seed % n
         labels = np.zeros(n, dtype=int)
-        greedy = weights.facility_value(points, labels, robustfl.select(points, ratio=(k + 0.5) / n if k < n else 1.0).indices)[0]
+        greedy = weights.facility_value(
+            points, labels, robustfl.select(points, ratio=(k + 0.5) / n if k < n else 1.0).indices
+        )[0]
         best = max(weights.facility_value(points, labels, np.array(s))[0] for s in itertools.combinations(range(n), k))
         assert greedy >= (1 - 1 / math.e) * best
 

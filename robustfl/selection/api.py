@@ -7,7 +7,17 @@ import dataclasses
 import numpy as np
 
 from robustfl import rng
-from robustfl.selection import centrality, checks, el2n, facility_location, forgetting, full, random, set_cover, small_loss
+from robustfl.selection import (
+    centrality,
+    checks,
+    el2n,
+    facility_location,
+    forgetting,
+    full,
+    random,
+    set_cover,
+    small_loss,
+)
 from robustfl.selection.result import Selection
 
 # A new selector = one file and one line here.
@@ -46,7 +56,11 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
     labels = checks.labels(labels, len(points))
     picked = SELECTORS[method](points, labels, ratio, rng.stream(checks.seed(seed), "select"), metric=metric, **options)
     kind = weights or ("ball" if radius is not None else "natural")
-    return picked if kind == "natural" else dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
+    return (
+        picked
+        if kind == "natural"
+        else dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
+    )
 
 
 def _weights(points, labels, picked: Selection, kind: str, radius: float | None, metric: str) -> np.ndarray:

@@ -37,14 +37,20 @@ def points(value, metric: str = "euclidean"):
         raise ValueError(f"points must have shape (n, d) with n >= 1 and d >= 1; got {tuple(array.shape)}")
     finite = np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
     if not bool(finite.all()):
-        at = tuple(int(i) for i in np.argwhere(np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu()))[0])
+        at = tuple(
+            int(i) for i in np.argwhere(np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu()))[0]
+        )
         raise ValueError(f"points must be finite; got {float(array[at])} at {at}")
     if metric == "precomputed":
         if array.shape[0] != array.shape[1]:
-            raise ValueError(f"points must be a square similarity matrix for metric='precomputed'; got {tuple(array.shape)}")
+            raise ValueError(
+                f"points must be a square similarity matrix for metric='precomputed'; got {tuple(array.shape)}"
+            )
         gap = float(abs(array - array.T).max())
         if gap > 1e-5 * float(abs(array).max()):
-            raise ValueError(f"points must be a symmetric similarity matrix for metric='precomputed'; got |S - S.T| = {gap}")
+            raise ValueError(
+                f"points must be a symmetric similarity matrix for metric='precomputed'; got |S - S.T| = {gap}"
+            )
     return array
 
 

@@ -19,10 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl select`."""
     parser.add_argument("--points", required=True, metavar="X.npy", help="(n, d) floats")
     parser.add_argument("--labels", metavar="y.npy", help="(n,) integers; without them all points are one class")
-    parser.add_argument("--method", default="facility_location", help=f"one of {', '.join(SELECTORS)} (default: %(default)s)")
+    parser.add_argument(
+        "--method", default="facility_location", help=f"one of {', '.join(SELECTORS)} (default: %(default)s)"
+    )
     parser.add_argument("--ratio", required=True, type=float, help="share of each class to pick, in (0, 1]")
     parser.add_argument("--radius", type=float, help="weights = points of the class within this distance")
-    parser.add_argument("--metric", default="euclidean", help=f"one of {', '.join(checks.METRICS)} (default: %(default)s)")
+    parser.add_argument(
+        "--metric", default="euclidean", help=f"one of {', '.join(checks.METRICS)} (default: %(default)s)"
+    )
     parser.add_argument("--weights", help=f"one of {', '.join(checks.WEIGHTS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains")

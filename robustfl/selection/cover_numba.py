@@ -26,22 +26,22 @@ def limit(radius: np.float32, root: bool, factor: float) -> float:
 
 
 @njit()
-def close_pairs(gram, square, first, floor, most, root, factor, row, column, distance, used):
-    """Append the pairs i < j of rows first... with squared distance <= most; returns the entries used, -1 if full.
+def close_pairs(gram, square, first, left, floor, most, root, factor, row, column, distance, used):
+    """Append the pairs i < j of a tile with squared distance <= most; returns the entries used, -1 if full.
 
-    gram: (rows, m - first) float64; distance gets float32 distances, as `Cloud.block` computes them.
+    gram: float64 tile whose first entry is that of points (first, left); distance gets float32, as `Cloud.block` does.
     """
-    square = square[first:]
+    theirs = square[left:]
     for i in range(gram.shape[0]):
-        line, mine = gram[i], square[i]
-        for j in range(i + 1, gram.shape[1]):
-            norm = mine + square[j]
+        line, mine = gram[i], square[first + i]
+        for j in range(max(0, first + i + 1 - left), gram.shape[1]):
+            norm = mine + theirs[j]
             value = -2.0 * line[j] + norm
             if value <= most or value <= norm * floor:
                 if used == len(row):
                     return -1
                 value = value if value > norm * floor else 0.0
-                row[used], column[used] = first + i, first + j
+                row[used], column[used] = first + i, left + j
                 distance[used] = np.float32(np.sqrt(value) if root else value * factor)
                 used += 1
     return used
@@ -49,7 +49,10 @@ def close_pairs(gram, square, first, floor, most, root, factor, row, column, dis
 
 @njit()
 def tally(gram, mine, square, floor, most, counts):
-    """counts[j] += how many rows of gram (rows, m) are within squared distance `most` of point j; mine: rows' |x|^2."""
+    """counts[j] += how many rows of gram (rows, m) are within squared distance `most` of point j.
+
+    mine (rows,), square (m,): |x|^2 of the rows and of the points.
+    """
     for i in range(len(gram)):
         line, own = gram[i], mine[i]
         for j in range(len(counts)):

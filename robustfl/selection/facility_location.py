@@ -44,14 +44,18 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     kinds = [_kind(algorithm, len(where), largest, engine) for where in groups]
     clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
     whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
-    found = dict(zip(whole, engines.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine) if whole else ()))
+    found = dict(
+        zip(whole, engines.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine) if whole else ())
+    )
     for c, kind in enumerate(kinds):
         if kind == "stochastic":
             found[c] = stochastic.greedy(clouds[c], wanted[c], epsilon, checks.generator(rng))
         elif kind == "partition":
             own = gather(points, groups[c], metric)
             found[c] = partition.greedy(own, wanted[c], min(largest, len(own)), metric, engine, checks.generator(rng))
-    return join([(where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1]) for c, where in enumerate(groups)])
+    return join(
+        [(where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1]) for c, where in enumerate(groups)]
+    )
 
 
 def _largest(memory: int | None, engine: str, points) -> int:
@@ -65,8 +69,13 @@ def _kind(algorithm: str, m: int, largest: int, engine: str) -> str:
     """What is done with a class of m points."""
     need = engines.BYTES[engine] * m * m
     if algorithm == "exact" and m > largest:
-        raise MemoryError(f"points of a class must be at most {largest} for algorithm='exact' in the memory allowed; got {m} ({need:,} bytes)")
+        raise MemoryError(
+            f"points of a class must be at most {largest} for algorithm='exact' in the memory allowed; got {m} ({need:,} bytes)"
+        )
     if algorithm == "auto" and m > largest:
-        warnings.warn(f"facility_location: a class of {m} points needs {need:,} bytes; selecting by parts of {largest}", stacklevel=3)
+        warnings.warn(
+            f"facility_location: a class of {m} points needs {need:,} bytes; selecting by parts of {largest}",
+            stacklevel=3,
+        )
         return "partition"
     return "exact" if algorithm == "auto" else algorithm

@@ -15,6 +15,7 @@ import numpy as np
 from robustfl.selection.clusters import host
 from robustfl.selection.distances import Cloud
 
+TILE = 1024  # rows and columns of a tile of the Gram matrix: both factors stay in the cache, whatever n
 LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built, 1 GB afterwards
 
 
@@ -24,7 +25,10 @@ class Neighbours:
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = Cloud(points, metric)
         self.listed = listed
-        self.reach, self.crowded = -1.0, math.inf  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
+        self.reach, self.crowded = (
+            -1.0,
+            math.inf,
+        )  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
         self.start = self.other = self.distance = None
         self.compiled = isinstance(points, np.ndarray) and metric != "precomputed" and find_spec("numba") is not None
 
@@ -79,9 +83,9 @@ class Neighbours:
         fixed = (cloud.floor, *self._most(radius))
         size, used = min(self.listed, 16 * n), 0
         pairs = [np.empty(size, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
-        for rows in cloud.slices(n):
-            gram = cloud.rows[rows] @ cloud.rows[rows.start :].T
-            while (now := cover_numba.close_pairs(gram, cloud.square, rows.start, *fixed, *pairs, used)) < 0:
+        for first, left in ((i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)):
+            gram = cloud.rows[first : first + TILE] @ cloud.rows[left : left + TILE].T
+            while (now := cover_numba.close_pairs(gram, cloud.square, first, left, *fixed, *pairs, used)) < 0:
                 if size == self.listed:
                     return None
                 size = min(self.listed, 2 * size)
@@ -113,14 +117,17 @@ class Neighbours:
     def _counts(self, points: np.ndarray, radius: float) -> np.ndarray:
         """(n,) how many of `points` each point is near to."""
         cloud, counts = self.cloud, np.zeros(len(self.cloud), dtype=np.int64)
-        most = self._most(radius)[0] if self.compiled else 0.0
-        for piece in np.array_split(points, 1 + len(points) * len(counts) // 2**21):
-            if self.compiled:
-                from robustfl.selection import cover_numba
+        if self.compiled:
+            from robustfl.selection import cover_numba
 
-                gram = cloud.rows[piece] @ cloud.rows.T
-                cover_numba.tally(gram, cloud.square[piece], cloud.square, cloud.floor, most, counts)
-            else:
+            most = self._most(radius)[0]
+            for piece in (points[i : i + TILE] for i in range(0, len(points), TILE)):
+                for part in (slice(j, j + TILE) for j in range(0, len(counts), TILE)):
+                    gram = cloud.rows[piece] @ cloud.rows[part].T
+                    mine, theirs = cloud.square[piece], cloud.square[part]
+                    cover_numba.tally(gram, mine, theirs, cloud.floor, most, counts[part])
+        else:
+            for piece in np.array_split(points, 1 + len(points) * len(counts) // 2**21):
                 counts += self._near(piece, radius).sum(0, dtype=np.int64)
         return counts
 

@@ -16,19 +16,22 @@ from robustfl.selection.distances import Cloud, gather
 from robustfl.selection.engines import exact
 
 
-def greedy(points, k: int, largest: int, metric: str, engine: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def greedy(
+    points, k: int, largest: int, metric: str, engine: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(picks (k,) int64, gains (k,) float64) of one class of m > largest points; matrices of at most largest^2 entries.
 
-    k <= largest: every part gives largest / parts candidates or more than its share of k, and a greedy among all of them,
-    which sees the candidates only, decides. k > largest: every part gives its share of k, merged by gain. O(m largest) time
-    for the matrices times d.
+    k <= largest / 2: every part gives largest / parts candidates, and a greedy among all of them, which sees the candidates
+    only, decides. Larger k: every part gives its share of k, merged by gain. O(m largest d) time for the matrices.
     """
     m, parts = len(points), []
     count = math.ceil(m / largest)
     pieces = [np.sort(piece) for piece in np.array_split(rng.permutation(m), count)]
     again = k <= largest // 2
     total = largest if again else k
-    shares = np.diff(np.floor(np.cumsum([0] + [len(piece) for piece in pieces]) * min(1.0, total / m) + 1e-9).astype(int))
+    shares = np.diff(
+        np.floor(np.cumsum([0] + [len(piece) for piece in pieces]) * min(1.0, total / m) + 1e-9).astype(int)
+    )
     for piece, share in zip(pieces, shares):
         if share:
             [(picks, gains)] = exact([Cloud(gather(points, piece, metric), metric)], [int(share)], engine)

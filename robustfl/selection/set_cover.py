@@ -13,7 +13,6 @@ import warnings
 import numpy as np
 
 from robustfl.selection import checks
-from robustfl.selection.distances import classes
 from robustfl.selection.neighbours import Neighbours
 from robustfl.selection.result import Selection
 
@@ -75,5 +74,7 @@ def bisect(graph: Neighbours, wanted: int) -> tuple[float, tuple[np.ndarray, np.
             low, high = (middle, high) if count > wanted else (low, middle)
     radius, cover = best
     if len(cover[0]) != wanted:
-        warnings.warn(f"set_cover: no radius found for {wanted} balls; {len(cover[0])} of radius {radius:.6g}", stacklevel=3)
+        warnings.warn(
+            f"set_cover: no radius found for {wanted} balls; {len(cover[0])} of radius {radius:.6g}", stacklevel=3
+        )
     return best
