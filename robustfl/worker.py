@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 START = 60.0  # seconds a client waits for a fresh server
+SERVER = "from robustfl import cli, server; server.start(cli.main)"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -88,8 +89,8 @@ def _connect(path: Path, shared: bool) -> socket.socket:
                 path.unlink(missing_ok=True)
                 with open(path.with_suffix(".log"), "w") as log:
                     server = subprocess.Popen(
-                        [sys.executable, "-c", "from robustfl import cli, server; server.start(cli.main)", str(path), str(shared)], stdin=subprocess.DEVNULL, stdout=log,
-                        stderr=log, start_new_session=True, env=os.environ | {"PYTHONPATH": _python_path()},
+                        [sys.executable, "-c", SERVER, str(path), str(shared)], env=os.environ | {"PYTHONPATH": _python_path()},
+                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     )  # fmt: skip
             if server.poll() is not None or time.monotonic() > deadline:
                 raise OSError(f"the worker did not start; its log: {path.with_suffix('.log')}")
