@@ -15,8 +15,8 @@ from robustfl.tables import ACCURACIES, Gathered, group_table, shown
 
 SCALES = {
     "smoke": (
-        "Smoke scale: the numbers in this report mean nothing beyond “the pipeline works”. Every run trained a small "
-        "network for a few epochs on a few hundred images. Read no accuracy, no difference and no verdict as "
+        "Smoke scale: the numbers in this report mean nothing beyond “the pipeline works”. Every run trained a "
+        "small network for a few epochs on a few hundred images. Read no accuracy, no difference and no verdict as "
         "evidence for or against any method; the laptop and full scales are for that."
     ),
     "laptop": (
