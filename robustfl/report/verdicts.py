@@ -189,7 +189,7 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
 
 
 def details(verdicts: list[Verdict], gathered: Gathered) -> list[dict]:
-    """One entry a claim, one line a comparison, budget and (but for accuracies) measure; runs as numbers of run_list."""
+    """One entry a claim, one line a comparison, budget and (but for accuracies) measure; runs as run_list numbers."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(map(base, gathered.study.specs)), 1)}
     found = []
     for claim in dict.fromkeys(v.comparison.claim for v in verdicts):
