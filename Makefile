@@ -20,7 +20,9 @@ bench: $(ENV)
 	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"
 
 bench-select: $(ENV)
+	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install -q -c constraints.txt -r benchmarks/requirements.txt
 	$(RUN) python benchmarks/bench_select.py
+	$(RUN) python benchmarks/bench_select_scale.py
 
 bench-train: $(ENV)
 	$(RUN) python benchmarks/bench_train.py
@@ -32,7 +34,7 @@ $(ENV): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; got " + sys.version)'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q -r constraints.txt
+	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --use-pep517 -r constraints.txt
 	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $(ENV)
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustfl import gradients, rng, weights
+from robustfl import gradients, rng
 from robustfl.metrics import Coverage, label_quality
-from robustfl.selection import SELECTORS
+from robustfl.selection import SELECTORS, weights
 from robustfl.spec import RunSpec
 from robustfl.steps import Data
 from robustfl.train import Subset

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustfl import gradients, weights
-from robustfl.selection import SELECTORS
+from robustfl import gradients
+from robustfl.selection import SELECTORS, weights
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import robustfl
-from robustfl import weights
+from robustfl.selection import weights
 from robustfl.selection import greedy_numba
 from robustfl.selection.distances import Cloud
 

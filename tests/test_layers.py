@@ -10,7 +10,7 @@ import pytest
 LAYERS = [  # a package stands for all its modules
     {"spec", "rng"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress"},
-    {"gradients", "selection", "weights"},
+    {"gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
     {"choose", "run"},
     {"tables", "figures", "claims", "statistics", "report", "worker", "server", "cli", "__main__"},
@@ -44,7 +44,7 @@ def test_imports_go_down_only(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["spec", "rng", "study", "record", "data", "selection", "weights", "tables", "figures", "claims", "report", "cli"]
+    "module", ["spec", "rng", "study", "record", "data", "selection", "tables", "figures", "claims", "report", "cli"]
 )
 def test_modules_that_must_not_import_torch(module):
     code = f"import sys, robustfl.{module}; sys.exit('torch' in sys.modules)"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import robustfl
-from robustfl import weights
+from robustfl.selection import weights
 from robustfl.selection import SELECTORS
 
 RATIOS = pytest.mark.parametrize("ratio", [0.001, 0.3, 1.0])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robustfl
-from robustfl import weights
+from robustfl.selection import weights
 from robustfl.selection import greedy_numba, greedy_numpy, greedy_torch, grid
 from robustfl.selection.distances import Cloud
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import robustfl
-from robustfl import weights
+from robustfl.selection import weights
 
 R = np.random.default_rng(0)
 POINTS, LABELS = R.normal(size=(80, 4)).astype(np.float32), R.integers(0, 3, 80)

@@ -7,17 +7,8 @@ import dataclasses
 import numpy as np
 
 from robustfl import rng
-from robustfl.selection import (
-    centrality,
-    checks,
-    el2n,
-    facility_location,
-    forgetting,
-    full,
-    random,
-    set_cover,
-    small_loss,
-)
+from robustfl.selection import centrality, checks, el2n, facility_location, forgetting, full, random, set_cover, small_loss
+from robustfl.selection import weights as counts
 from robustfl.selection.result import Selection
 
 # A new selector = one file and one line here.
@@ -56,18 +47,14 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
     labels = checks.labels(labels, len(points))
     picked = SELECTORS[method](points, labels, ratio, rng.stream(checks.seed(seed), "select"), metric=metric, **options)
     kind = weights or ("ball" if radius is not None else "natural")
-    return (
-        picked
-        if kind == "natural"
-        else dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
-    )
+    if kind == "natural":
+        return picked
+    return dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
 
 
 def _weights(points, labels, picked: Selection, kind: str, radius: float | None, metric: str) -> np.ndarray:
-    from robustfl import weights  # it builds on this package
-
     if kind == "uniform":
         return np.ones(len(picked))
     if kind == "cluster":
-        return weights.cluster(points, labels, picked.indices, metric=metric)
-    return weights.ball(points, labels, picked.indices, radius, metric=metric)
+        return counts.cluster(points, labels, picked.indices, metric=metric)
+    return counts.ball(points, labels, picked.indices, radius, metric=metric)

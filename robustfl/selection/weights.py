@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from robustfl.selection import Selection, checks, clusters
+from robustfl.selection import checks, clusters
 from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.result import Selection
 
 UNITS = ("absolute", "median")
 SAMPLE = 1024  # points of a class that the median distance looks at
