@@ -30,6 +30,7 @@ class RawClusterSteps(EagerSteps):
         super().__init__(model, data, spec, track)
         with torch.no_grad():
             features = gradients.points(model, data.images, data.given, "feature", spec.precision)
+            self.setup = len(features)
             for parameter in model.fc.parameters():
                 parameter.zero_()
         self.inputs = torch.cat([features, features.new_ones(len(features), 1)], 1)  # (n, 65): the bias is a weight
@@ -55,7 +56,7 @@ class RawClusterSteps(EagerSteps):
         return totals
 
     def cost(self, points: int) -> tuple[int, int]:
-        """The network is passed once, at the start, for the features: counted with the pretraining, not here."""
+        """The network is passed once, at the start, for the features (`setup`)."""
         return 0, 0
 
     def _step(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:

@@ -78,6 +78,8 @@ class EagerSteps:
     track: count forgetting events while training.
     """
 
+    setup = 0  # forward passes through the network before the first epoch, in images
+
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         self.model, self.data, self.spec = model, data, spec
         self.optimizer = make_optimizer(model, spec)

@@ -118,7 +118,7 @@ def train(
             heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
         progress.epoch = epoch
         forwards, backwards = steps.cost(len(at))
-        progress.forwards += subset.forwards + forwards
+        progress.forwards += subset.forwards + forwards + (steps.setup if epoch == 1 else 0)
         progress.backwards += backwards
         progress.curves.append(
             dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective"))
