@@ -25,7 +25,28 @@ def start(main) -> None:
 
     import robustfl.run  # noqa: F401
 
+    if not shared:
+        warm_up()
     serve(path, main, float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)), _Threads if shared else _Children)
+
+
+def warm_up() -> None:
+    """A tiny run and a set cover, so that the children of this process find compiled selectors and kernels loaded. One
+    thread, since threads do not survive a fork."""
+    import tempfile
+
+    import numpy as np
+    import torch
+
+    from robustfl.run import Options, fit
+    from robustfl.selection import select
+    from robustfl.spec import RunSpec
+
+    torch.set_num_threads(1)
+    spec = RunSpec(sample=True, subset=64, test_subset=20, model="resnet8", epochs=1, batch_size=32, method="facility_location", ratio=0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(spec, Path(folder) / "warm.ckpt", Options(device="cpu", cache=folder))
+    select(np.random.default_rng(0).random((50, 4), dtype=np.float32), method="set_cover", ratio=0.5)
 
 
 def serve(path: Path, main, idle: float, kind: type) -> None:

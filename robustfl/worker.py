@@ -89,7 +89,7 @@ def _connect(path: Path, shared: bool) -> socket.socket:
                 path.unlink(missing_ok=True)
                 with open(path.with_suffix(".log"), "w") as log:
                     server = subprocess.Popen(
-                        [sys.executable, "-c", SERVER, str(path), str(shared)], env=os.environ | {"PYTHONPATH": _python_path()},
+                        [sys.executable, "-c", SERVER, str(path), str(shared)], env=os.environ | {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     )  # fmt: skip
             if server.poll() is not None or time.monotonic() > deadline:
