@@ -19,10 +19,11 @@ def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: 
     training = model.training
     model.eval()
     total = torch.zeros(3, dtype=torch.float64, device=labels.device)
-    for start in range(0, len(images), BATCH):
-        y = labels[start : start + BATCH]
+    batch = BATCH[labels.device.type]
+    for start in range(0, len(images), batch):
+        y = labels[start : start + batch]
         with autocast(labels.device, precision):
-            logits = model(images.plain(start, start + BATCH))
+            logits = model(images.plain(start, start + batch))
         logits = logits.float()
         hits = logits.topk(5, 1).indices == y[:, None]  # (b, 5)
         total += torch.stack([F.cross_entropy(logits, y, reduction="sum"), hits[:, 0].sum(), hits.sum()])

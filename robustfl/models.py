@@ -27,7 +27,7 @@ class Block(nn.Module):
         out = self.bn2(self.conv2(out))
         if self.pad or self.stride > 1:  # option A: subsample, then pad the new channels with zeros, half on each side
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
-        return F.relu(out + x, inplace=True)
+        return F.relu(out.add_(x), inplace=True)
 
 
 class ResNet(nn.Module):
