@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 from torch import nn
 
 from robustfl import gradients, rng
-from robustfl.metrics import Coverage, label_quality
+from robustfl.augment import PAD
+from robustfl.metrics import Coverage, class_quality, label_quality
 from robustfl.selection import SELECTORS, weights
 from robustfl.spec import RunSpec
 from robustfl.steps import Data
 from robustfl.train import Subset
 
+SHOWN = 8  # points of each kind in picks.json
 NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points; with uniform weights they cost no forward
 
 
@@ -44,7 +48,7 @@ class Chooser:
         self.clean = (data.given == data.true).cpu().numpy()
         self.needs_points = spec.method not in NO_POINTS or spec.weights != "uniform"
         self.once = spec.pretrained or (spec.method == "full" and not self.needs_points)
-        self.coverage = Coverage(np.zeros(len(self.given), dtype=bool))
+        self.coverage = Coverage(np.zeros(len(self.given), dtype=np.int64))
         self.subset: Subset | None = None
         self.hash = ""  # chain of sha256 over every selection's indices and weights
 
@@ -82,7 +86,8 @@ class Chooser:
                 near = weights.within_ball(points, self.given, indices, spec.radius, spec.radius_unit)
                 measures["covered_ball"] = float(near.mean())
         cost = len(self.given) if points is not None and spec.space != "forgetting" else 0
-        return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost)
+        by_class = class_quality(indices, self.given, self.clean) if spec.noise != "none" else []
+        return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost, by_class)
 
     def _points(self, model: nn.Module) -> torch.Tensor:
         """(n, d) float32: what the selector looks at this epoch."""
@@ -111,12 +116,32 @@ class Chooser:
             return weights.cluster(points, self.given, picked.indices)
         return weights.ball(points, self.given, picked.indices, spec.radius, spec.radius_unit)
 
+    def picks(self) -> dict:
+        """What picks.json says: the points picked most and least often, with their pixels. Only under label noise and where
+        runs select again and again; otherwise every point says the same."""
+        held = {"selections": self.coverage.selections, "shape": [], "most": [], "least": []}
+        counts = self.coverage.counts
+        if self.spec.noise == "none" or self.coverage.selections < 2 or counts.min() == counts.max():
+            return held
+        pixels = self.data.images.pixels[:, PAD:-PAD, PAD:-PAD]
+        order = np.argsort(-counts, kind="stable")
+        true = self.data.true.cpu().numpy()
+
+        def told(i: int) -> dict:
+            packed = base64.b64encode(zlib.compress(pixels[i].cpu().numpy().tobytes(), 9)).decode()
+            return {"count": int(counts[i]), "given": int(self.given[i]), "true": int(true[i]), "pixels": packed}
+
+        return held | {
+            "shape": list(pixels.shape[1:]), "most": [told(i) for i in order[:SHOWN]],
+            "least": [told(i) for i in order[::-1][:SHOWN]],
+        }  # fmt: skip
+
     def state_dict(self) -> dict:
         """Tensors and plain values: what a resumed run needs to go on to the bit."""
         s, last = self.subset, self.coverage.last
         return {
             "hash": self.hash,
-            "picked": torch.from_numpy(self.coverage.picked),
+            "counts": torch.from_numpy(self.coverage.counts), "selections": self.coverage.selections,
             "last": None if last is None else torch.from_numpy(last),
             "subset": None if s is None else {
                 "indices": torch.from_numpy(s.indices), "weights": torch.from_numpy(s.weights), "measures": s.measures,
@@ -125,7 +150,8 @@ class Chooser:
 
     def load_state_dict(self, state: dict) -> None:
         self.hash = state["hash"]
-        self.coverage = Coverage(state["picked"].numpy(), None if state["last"] is None else state["last"].numpy())
+        last = None if state["last"] is None else state["last"].numpy()
+        self.coverage = Coverage(state["counts"].numpy(), state["selections"], last)
         if state["subset"] is not None:
             indices, w = state["subset"]["indices"].numpy(), state["subset"]["weights"].numpy()
             self.subset = Subset(indices, w, self.given[indices], state["subset"]["measures"])

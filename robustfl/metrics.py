@@ -35,23 +35,38 @@ def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: 
 
 @dataclass
 class Coverage:
-    """Which points were picked so far, and by how much successive selections agree."""
+    """How often each point was picked so far, and by how much successive selections agree."""
 
-    picked: np.ndarray  # (n,) bool, the union over selections
+    counts: np.ndarray  # (n,) int64
+    selections: int = 0
     last: np.ndarray | None = None  # (n,) bool, the selection before
 
     def add(self, indices: np.ndarray) -> float | None:
         """Record a selection; returns the share of it that was in the selection before (None for the first)."""
-        now = np.zeros(len(self.picked), dtype=bool)
+        now = np.zeros(len(self.counts), dtype=bool)
         now[indices] = True
         overlap = None if self.last is None else float((now & self.last).sum() / now.sum())
-        self.picked |= now
+        self.counts += now
+        self.selections += 1
         self.last = now
         return overlap
 
     @property
     def share(self) -> float:
-        return float(self.picked.mean())
+        return float((self.counts > 0).mean())
+
+
+def class_quality(indices: np.ndarray, given: np.ndarray, clean: np.ndarray) -> list[dict]:
+    """label_precision and label_recall of a selection for each given class; given, clean: (n,). None where 0 / 0."""
+    rows = []
+    for c in np.unique(given):
+        own = indices[given[indices] == c]
+        good, all_good = int(clean[own].sum()), int(clean[given == c].sum())
+        rows.append({
+            "class": int(c), "selected": len(own), "label_precision": good / len(own) if len(own) else None,
+            "label_recall": good / all_good if all_good else None,
+        })  # fmt: skip
+    return rows
 
 
 def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -> dict[str, float | None]:

@@ -1,8 +1,9 @@
 """A run's record on disk: written whole or not at all, refused when it is not the study's.
 
 A run's folder holds spec.json, curves.csv (one row an epoch, the same bytes whenever the same spec is run on the same
-machine), timings.csv (seconds, which differ) and metrics.json (final numbers and provenance), written last: where it
-is, the rest is complete. docs/records.md documents every column and key.
+machine), classes.csv (the same selections class by class, under label noise), picks.json (the points picked most and least
+often), timings.csv (seconds, which differ) and metrics.json (final numbers and provenance), written last: where it is, the
+rest is complete. docs/records.md documents every column and key.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CURVES = (
     "covered_ball", "objective", "forwards", "backwards",
 )  # fmt: skip
 TIMINGS = ("epoch", "select", "train", "evaluate")
+CLASSES = ("epoch", "class", "selected", "label_precision", "label_recall")
+PICKS = ("selections", "shape", "most", "least")
 METRICS = (
     "name", "spec_hash", "best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "heldout_top1",
     "heldout_epoch", "covered", "label_precision", "forwards", "backwards", "noise_measured", "selection_hash",
@@ -41,6 +44,8 @@ class Record:
     metrics: dict
     curves: list[dict]  # one dict an epoch, floats; None where a column has no value
     timings: list[dict]
+    classes: list[dict]  # one dict a selection and class; empty without label noise
+    picks: dict
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,14 +73,19 @@ def csv_text(columns: tuple[str, ...], rows: list[dict]) -> str:
     return out.getvalue()
 
 
-def write(folder: Path | str, spec: RunSpec, metrics: dict, curves: list[dict], timings: list[dict]) -> None:
+def write(
+    folder: Path | str, spec: RunSpec, metrics: dict, curves: list[dict], timings: list[dict],
+    classes: list[dict] = (), picks: dict | None = None,
+) -> None:  # fmt: skip
     """Write a finished run. metrics.json comes last, so its presence means the record is complete."""
-    folder = Path(folder)
-    missing = set(METRICS) ^ set(metrics)
-    if missing:
-        raise RecordError(f"metrics must have exactly the documented keys; differs in {sorted(missing)}")
+    folder, picks = Path(folder), picks or {"selections": 0, "shape": [], "most": [], "least": []}
+    for what, keys, held in (("metrics", METRICS, metrics), ("picks", PICKS, picks)):
+        if missing := set(keys) ^ set(held):
+            raise RecordError(f"{what} must have exactly the documented keys; differs in {sorted(missing)}")
     write_text(folder / "spec.json", json.dumps(spec.asdict(), indent=1) + "\n")
     write_text(folder / "curves.csv", csv_text(CURVES, curves))
+    write_text(folder / "classes.csv", csv_text(CLASSES, classes))
+    write_text(folder / "picks.json", json.dumps(picks) + "\n")
     write_text(folder / "timings.csv", csv_text(TIMINGS, timings))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
 
@@ -86,7 +96,9 @@ def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         held = RunSpec.from_dict(json.loads((folder / "spec.json").read_text()))
-        curves, timings = _read_csv(folder / "curves.csv", CURVES), _read_csv(folder / "timings.csv", TIMINGS)
+        tables = {"curves": CURVES, "timings": TIMINGS, "classes": CLASSES}
+        curves, timings, classes = (_read_csv(folder / f"{name}.csv", columns) for name, columns in tables.items())
+        picks = json.loads((folder / "picks.json").read_text())
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"{folder}: record must be complete and readable: {error}; delete the folder and rerun") from error
     for what, value in (("metrics.json", metrics.get("spec_hash")), ("spec.json", held.hash)):
@@ -99,7 +111,7 @@ def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
             )
     if [int(row["epoch"]) for row in curves] != list(range(1, spec.epochs + 1)):
         raise RecordError(f"{folder}: curves.csv must have epochs 1 to {spec.epochs}; got {len(curves)} rows; rerun it")
-    return Record(name, folder, held, metrics, curves, timings)
+    return Record(name, folder, held, metrics, curves, timings, classes, picks)
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> list[dict]:

@@ -124,7 +124,8 @@ def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Call
         metrics = summarise(name, spec, fitted, begin)
         if spec == spec.pretraining():
             checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state()))
-        record.write(out, spec, metrics, fitted.progress.curves, fitted.progress.timings)
+        done = fitted.progress
+        record.write(out, spec, metrics, done.curves, done.timings, done.classes, fitted.chooser.picks())
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
 

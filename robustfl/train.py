@@ -30,6 +30,7 @@ class Subset:
     classes: np.ndarray  # (k,) the class each pick was made for
     measures: dict = field(default_factory=dict)  # columns of curves.csv that describe the selection
     forwards: int = 0  # forward passes this selection cost
+    by_class: list[dict] = field(default_factory=list)  # rows of classes.csv, for a new selection under label noise
 
 
 Select = Callable[[int, nn.Module], Subset]
@@ -88,6 +89,7 @@ class Progress:
     backwards: int = 0
     curves: list[dict] = field(default_factory=list)
     timings: list[dict] = field(default_factory=list)
+    classes: list[dict] = field(default_factory=list)
 
 
 def train(
@@ -130,6 +132,7 @@ def train(
                 "forwards": progress.forwards, "backwards": progress.backwards,
             }
         )  # fmt: skip
+        progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
         progress.timings.append(
             {"epoch": epoch, "select": selected - start, "train": trained - selected, "evaluate": clock() - trained}
         )

@@ -1,7 +1,11 @@
 """Records with planted numbers, written through record.write, so that what tables and claims must find is known."""
 
+import base64
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from robustfl import record, study
 
@@ -63,6 +67,20 @@ def metrics(name: str, spec, rows: list[dict]) -> dict:
     }  # fmt: skip
 
 
+def selections(spec) -> tuple[list[dict], dict | None]:
+    """Rows of classes.csv and a picks.json, where a real run would have them."""
+    epochs = range(spec.warmup + 1, spec.epochs + 1)
+    if spec.noise == "none" or spec.method == "full" or spec.pretrained or len(epochs) < 2:
+        return [], None
+    rows = [
+        {"epoch": e, "class": c, "selected": 10, "label_precision": c / 10, "label_recall": 0.5} for e in epochs for c in range(10)
+    ]
+    shape = [32, 32, 3] if spec.dataset == "cifar10" else [28, 28, 1]
+    pixels = base64.b64encode(zlib.compress(bytes(int(np.prod(shape))))).decode()
+    points = [{"count": len(epochs) - i % 2, "given": i % 10, "true": 3, "pixels": pixels} for i in range(8)]
+    return rows, {"selections": len(epochs), "shape": shape, "most": points, "least": points[::-1]}
+
+
 def write_study(
     folder: Path, known: study.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None
 ) -> dict:
@@ -72,5 +90,5 @@ def write_study(
         made = metrics(name, spec, rows)
         change(made)
         timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1} for r in rows]
-        record.write(folder / "results" / known.scale / "runs" / name, spec, made, rows, timings)
+        record.write(folder / "results" / known.scale / "runs" / name, spec, made, rows, timings, *selections(spec))
     return {"results": str(folder / "results")}

@@ -6,6 +6,7 @@ from robustfl import record
 from robustfl.spec import RunSpec
 
 SPEC = RunSpec(epochs=2)
+FILES = ["curves.csv", "metrics.json", "spec.json", "timings.csv", "classes.csv", "picks.json"]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_round_trip(written):
     assert held.spec == SPEC
     assert held.curves[1]["epoch"] == 2 and held.curves[0]["heldout_acc"] is None
     assert held.curves[0]["train_loss"] == pytest.approx(1 / 3, abs=1e-6)
-    assert sorted(p.name for p in written.iterdir()) == ["curves.csv", "metrics.json", "spec.json", "timings.csv"]
+    assert sorted(p.name for p in written.iterdir()) == sorted(FILES)
 
 
 def test_stale_record_is_refused_and_the_field_named(written):
@@ -38,7 +39,7 @@ def test_edited_hash_is_refused(written):
         record.read(written, "name", SPEC)
 
 
-@pytest.mark.parametrize("name", ["curves.csv", "metrics.json", "spec.json", "timings.csv"])
+@pytest.mark.parametrize("name", FILES)
 def test_missing_or_cut_files_are_refused(written, name):
     path = written / name
     text = path.read_text()

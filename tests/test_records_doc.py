@@ -19,7 +19,11 @@ def documented() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "heading, names", [("curves.csv", record.CURVES), ("timings.csv", record.TIMINGS), ("metrics.json", record.METRICS)]
+    "heading, names",
+    [
+        ("curves.csv", record.CURVES), ("timings.csv", record.TIMINGS), ("metrics.json", record.METRICS),
+        ("classes.csv", record.CLASSES), ("picks.json", record.PICKS),
+    ],  # fmt: skip
 )
 def test_every_name_is_documented_in_order(heading, names):
     assert documented()[heading] == list(names)

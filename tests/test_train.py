@@ -1,7 +1,9 @@
 """The loop itself, and whole runs on the committed sample."""
 
+import base64
 import dataclasses
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -147,6 +149,23 @@ def test_metrics_are_of_the_curves(tiny, options, tmp_path):
     chosen = 1 + int(np.argmax([row["heldout_acc"] for row in held.curves]))
     assert held.metrics["heldout_epoch"] == chosen and held.metrics["heldout_top1"] == pytest.approx(tops[chosen - 1], abs=1e-3)
     assert json.loads((tmp_path / "out/metrics.json").read_text())["provenance"]["test_points"] == 60
+
+
+def test_classes_and_picks_are_of_the_selections(tiny, options, tmp_path):
+    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3)
+    run(spec, tmp_path / "out", "run", options)
+    held = record.read(tmp_path / "out", "run", spec)
+    for row in held.curves:
+        own = [c for c in held.classes if c["epoch"] == row["epoch"]]
+        assert sum(c["selected"] for c in own) == row["selected"]
+        right = sum(c["selected"] * c["label_precision"] for c in own)
+        assert right / row["selected"] == pytest.approx(row["label_precision"], abs=1e-4)
+    assert held.picks["selections"] == 4
+    most, least = held.picks["most"], held.picks["least"]
+    assert most[0]["count"] == max(p["count"] for p in most) > least[0]["count"] == min(p["count"] for p in least)
+    data, _ = prepare(spec, options, CPU)
+    images = {image.numpy().tobytes() for image in data.images.pixels[:, 4:-4, 4:-4]}
+    assert all(zlib.decompress(base64.b64decode(p["pixels"])) in images for p in most + least)
 
 
 def test_train_knows_no_method(tiny, options):

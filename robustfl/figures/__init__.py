@@ -35,17 +35,30 @@ def diagnosed(study: Study, group: Group) -> bool:
     return any(s.method not in ("full", "random") or s.weights != "uniform" for s in specs)
 
 
+def noisy(study: Study, group: Group) -> bool:
+    """Whether some run of the group selects a part again and again under label noise: its picks can be right or wrong."""
+    specs = [study.specs[row.names[0]] for row in group.rows]
+    parts = [s for s in specs if s.noise != "none" and s.method != "full" and not s.pretrained]
+    return any(s.epochs - s.warmup > s.every for s in parts)
+
+
+def extras(study: Study, group: Group) -> list[str]:
+    """Kinds of diagnostic figures of a group; the file is {kind}_{group}.svg."""
+    found = ["diagnostics"] if diagnosed(study, group) else []
+    return found + (["classes", "picks"] if noisy(study, group) else [])
+
+
 def names(study: Study) -> list[str]:
     """Stems of the figure files of a study: every group's, then the diagnostics'."""
-    extra = [f"diagnostics_{key}" for key, group in study.groups.items() if diagnosed(study, group)]
-    return [*study.groups, *extra]
+    return [*study.groups, *(f"{extra}_{key}" for key, group in study.groups.items() for extra in extras(study, group))]
 
 
 def draw(gathered: Gathered, folder: Path) -> None:
     """Write {name}.svg into `folder` for every name of names()."""
-    from robustfl.figures import diagnostics, plots, style
+    from robustfl.figures import diagnostics, picks, plots, style
 
-    for name in names(gathered.study):
-        group = gathered.study.groups[name.removeprefix("diagnostics_")]
-        plot = diagnostics.selection if name.startswith("diagnostics_") else plots.PLOTS[kind(group)]
-        style.save(plot, gathered, group, folder / f"{name}.svg")
+    kinds = {"diagnostics": diagnostics.selection, "classes": picks.classes, "picks": picks.images}
+    for key, group in gathered.study.groups.items():
+        style.save(plots.PLOTS[kind(group)], gathered, group, folder / f"{key}.svg")
+        for extra in extras(gathered.study, group):
+            style.save(kinds[extra], gathered, group, folder / f"{extra}_{key}.svg")

@@ -120,7 +120,12 @@ def protocol(name: str, specs: list) -> str:
 
 def section(gathered: Gathered, group: Group) -> dict:
     """One group: heading, paragraph, table, figure and, where runs select again and again, their diagnostics."""
-    extra = f"diagnostics_{group.key}"
+    told = {
+        "diagnostics": f"{group.title}: what is selected.",
+        "classes": f"{group.title}: how clean the picks of each class are, epoch by epoch (first seed). Look for classes a rule fails on.",
+        "picks": f"{group.title}: the images picked most and least often (first seed), with their given class and how often they "
+        "were picked. A frame marks a false label: on the left it is what a rule keeps by mistake, on the right what it rightly drops.",
+    }
     return {
         "key": group.key,
         "title": group.title,
@@ -128,8 +133,10 @@ def section(gathered: Gathered, group: Group) -> dict:
         "paragraph": prose.paragraph(gathered, group),
         "table": table(gathered, group),
         "figure": {"file": f"{group.key}.svg", "caption": prose.caption(group)},
-        "diagnostics": {"file": f"{extra}.svg", "caption": f"{group.title}: what is selected."}
-        if figures.diagnosed(gathered.study, group) else None,
+        "diagnostics": [
+            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": told[kind]}
+            for kind in figures.extras(gathered.study, group)
+        ],
     }  # fmt: skip
 
 
