@@ -46,6 +46,7 @@ class RunSpec:
     milestones: tuple = ()  # epochs after which lr is multiplied by gamma; () = constant
     gamma: float = 0.1
     precision: str = "fp32"  # fp32 | bf16 (autocast)
+    compiled: bool = False  # torch.compile for full batches: other rounding, a minute of compiling, then faster steps
     # selection
     method: str = "full"  # key of robustfl.selection.SELECTORS
     ratio: float = 1.0  # picks / points, per class (set cover: clusters / points, whole set)

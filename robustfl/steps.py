@@ -82,6 +82,7 @@ class EagerSteps:
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         self.model, self.data, self.spec = model, data, spec
+        self.fast = torch.compile(model, dynamic=False) if spec.compiled else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
         self.forgetting = Forgetting(len(data.given), data.given.device) if track else None
 
@@ -138,7 +139,7 @@ class EagerSteps:
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with autocast(images.device, self.spec.precision):
-            logits = self.model(images)
+            logits = (self.fast if len(images) == self.spec.batch_size else self.model)(images)
         return logits.float()
 
     def _tally(self, index: torch.Tensor, given: torch.Tensor, logits: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:

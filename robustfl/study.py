@@ -159,8 +159,7 @@ def _group(key, entry, protocols, seeds, size, config, specs) -> Group:
 def scale_spec(spec: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
     """The spec at a scale: fewer images, a smaller model, fewer epochs; milestones and warm-up shrink along."""
     changes = {k: size[k] for k in ("sample", "subset", "test_subset", "model", "precision") if k in size}
-    if config["precision"] is not None:
-        changes["precision"] = config["precision"]
+    changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
     epochs = config["epochs"] or size.get("epochs", {}).get(protocol, spec.epochs)

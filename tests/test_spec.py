@@ -20,7 +20,7 @@ def test_every_field_enters_the_hash():
         seed=1, epochs=2, batch_size=2, optimizer="adam", lr=0.2, momentum=0.5, weight_decay=0.0, milestones=(1,),
         gamma=0.5, precision="bf16", method="random", ratio=0.5, space="logit", weights="cluster", radius=1.0,
         radius_unit="median", order="greedy", representative="sampled", every=2, warmup=1, pretrained=True,
-        final_ratio=1.0, mix=True,
+        final_ratio=1.0, mix=True, compiled=True,
     )  # fmt: skip
     linked = {"noise_rate": {"noise": "pair"}}
     hashes = {RunSpec(**{field: value} | linked.get(field, {})).hash for field, value in changes.items()}

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import shutil
 import zlib
 
 import numpy as np
@@ -181,6 +182,17 @@ def test_train_knows_no_method(tiny, options):
     progress = train(models.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks))
     assert asked == [1, 2] and progress.backwards == 80
     assert progress.timings[0] == {"epoch": 1, "select": 1, "train": 1, "evaluate": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
+    spec = dataclasses.replace(tiny, epochs=1, subset=80, holdout=0.0)
+    eager, compiled = (
+        fit(dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options).progress.curves[0] for c in (False, True)
+    )
+    assert compiled["train_loss"] == pytest.approx(eager["train_loss"], rel=1e-3)
+    assert compiled["backwards"] == eager["backwards"]
 
 
 def test_training_learns(tiny, options, tmp_path):
