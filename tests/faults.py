@@ -33,9 +33,9 @@ def planted(self, *arguments):
     global calls
     calls += 1
     batch = real(self, *arguments)
-    if calls == 9 and kind == "memory":
+    if calls == 5 and kind == "memory":
         raise torch.OutOfMemoryError("planted: tried to allocate 2.00 GiB")
-    if calls == 9:
+    if calls == 5:
         batch[0, 0, 0, 0] = float("nan")
     return batch
 Images.augmented = planted

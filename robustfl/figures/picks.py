@@ -54,15 +54,19 @@ def images(figure: Figure, gathered: Gathered, group: Group) -> None:
     """One strip a row: the images picked most often, then those picked least often; first seed. Above each its given class and how
     often it was picked; a thick frame and `not` mark a false label."""
     rows = chosen(gathered, group)
-    figure.set_size_inches(style.WIDTH, 0.3 + 0.95 * len(rows))
+    high = 0.3 + 0.95 * len(rows)
+    figure.set_size_inches(style.WIDTH, high)
+    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))  # room for the first row's title
     names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
-    for axes_row, (row, held) in zip(figure.subplots(max(1, len(rows)), 2 * SHOWN, squeeze=False), rows):
-        points = held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]
-        for axes in axes_row:
-            axes.set_axis_off()
-        axes_row[0].set_title(looks[row].label + ": most often", loc="left", y=1.45)
-        axes_row[SHOWN].set_title("least often", loc="left", y=1.45)
-        for axes, point in zip(axes_row, points):
+    widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
+    grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for axes_row, (row, held) in zip(grid, rows):
+        shown = [*axes_row[:SHOWN], *axes_row[SHOWN + 1 :]]
+        for axes, text in ((shown[0], f"{looks[row].label}: most often"), (shown[SHOWN], "least often")):
+            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(False)  # else it widens one image's column
+        for axes, point in zip(shown, held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]):
             raw = zlib.decompress(base64.b64decode(point["pixels"]))
             pixels = np.frombuffer(raw, np.uint8).reshape(held.picks["shape"])
             axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
