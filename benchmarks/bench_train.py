@@ -122,7 +122,10 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
     for name, rows in seconds.items():
         parts = " | ".join(f"{statistics.median(r[p] for r in rows):.1f}" for p in PARTS)
         lines.append(f"| {name} | {total['reference loop'] / total[name]:.2f} | {parts} | {total[name]:.1f} |")
-    note = f"The compiled way compiles once a process: {compiling:.0f} s for the first small epoch, kept out of the table."
+    note = (
+        f"The compiled way compiles once a process, kept out of the table: here {compiling:.0f} s with the first small epoch, "
+        "less where an earlier process left its code on disk, more where none did."
+    )
     return [*lines, "", note]
 
 
@@ -158,7 +161,7 @@ def determinism(options: Options, device: torch.device, spec: RunSpec, kind: typ
         torch.utils.deterministic.fill_uninitialized_memory = False
         speed[on] = steps_per_second(spec, kind, device, options)
     torch.use_deterministic_algorithms(True)
-    return f"Deterministic algorithms, {device.type}: {speed[False] / speed[True]:.3f} x the speed without them."
+    return f"Speed without deterministic algorithms over the speed with them, {device.type}: {speed[False] / speed[True]:.3f}."
 
 
 def gpu_tables(options: Options) -> list[str]:
