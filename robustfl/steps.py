@@ -53,6 +53,13 @@ class Plan:
     shares: torch.Tensor | None = None  # (k,) float32 share of the point's own image in the mix
 
 
+def compiled(model: nn.Module) -> nn.Module:
+    """torch.compile for one batch size. Raises ValueError where torch's own compiler call would break on its path."""
+    if " " in torch.__path__[0]:
+        raise ValueError(f"compiled must be false where torch's path has a space; got {torch.__path__[0]}")
+    return torch.compile(model, dynamic=False)
+
+
 class Forgetting:
     """Forgetting events of each image (Toneva et al., ICLR 2019): its given label was guessed right when it was trained on
     last, and wrong the time after. An image that was never guessed right counts more than any number of events."""
@@ -82,7 +89,7 @@ class EagerSteps:
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         self.model, self.data, self.spec = model, data, spec
-        self.fast = torch.compile(model, dynamic=False) if spec.compiled else model  # for batches of full size
+        self.fast = compiled(model) if spec.compiled else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
         self.forgetting = Forgetting(len(data.given), data.given.device) if track else None
 

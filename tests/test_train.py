@@ -185,7 +185,9 @@ def test_train_knows_no_method(tiny, options):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.skipif(
+    shutil.which("g++") is None or " " in torch.__path__[0], reason="torch.compile needs a C++ compiler, and no space in its path"
+)
 def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, epochs=1, subset=80, holdout=0.0)
     eager, compiled = (
@@ -193,6 +195,12 @@ def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
     )
     assert compiled["train_loss"] == pytest.approx(eager["train_loss"], rel=1e-3)
     assert compiled["backwards"] == eager["backwards"]
+
+
+def test_compiling_from_a_path_with_a_space_is_refused(tiny, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__path__", ["/a b/torch"])
+    with pytest.raises(ValueError, match="compiled must be false where torch's path has a space; got /a b/torch"):
+        fit(dataclasses.replace(tiny, compiled=True), tmp_path / "x.ckpt", options)
 
 
 def test_training_learns(tiny, options, tmp_path):
