@@ -97,8 +97,12 @@ def _config(args: argparse.Namespace) -> dict:
         key, equals, value = item.partition("=")
         if not equals or key not in config:
             raise study.StudyError(f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}")
-        config[key] = yaml.safe_load(value)
-    return config
+        try:
+            held = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise study.StudyError(f"--set {key} must be a YAML value; got {value!r}") from error
+        config[key] = config[key] | held if isinstance(held, dict) and isinstance(config[key], dict) else held
+    return study.check_config(config)
 
 
 def _study(args: argparse.Namespace) -> tuple[study.Study, dict]:
@@ -113,12 +117,12 @@ def _train(args: argparse.Namespace) -> int:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS; must be set before CUDA starts
     if args.spec:
-        from robustfl.spec import RunSpec
-
-        spec, config, scale = RunSpec.from_dict(json.loads(Path(args.spec).read_text())), _config(args), "full"
+        spec, config, scale = _read_spec(args.spec), _config(args), "full"
     else:
         known, config = _study(args)
         spec, scale = known.spec(args.name), known.scale
+    if Path(args.name).name != args.name:
+        raise ValueError(f"name must be one folder name; got {args.name!r}")
     if not args.no_worker:
         from robustfl import worker
 
@@ -152,6 +156,16 @@ def _train(args: argparse.Namespace) -> int:
         return 128 + signalled.args[0]
     print(f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}")
     return 0
+
+
+def _read_spec(path: str):
+    from robustfl.spec import RunSpec
+
+    try:
+        values = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--spec must be a readable JSON file; {path}: {error}") from error
+    return RunSpec.from_dict(values)
 
 
 def _after_epoch(progress, show) -> None:

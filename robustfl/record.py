@@ -99,6 +99,11 @@ def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
         tables = {"curves": CURVES, "timings": TIMINGS, "classes": CLASSES}
         curves, timings, classes = (_read_csv(folder / f"{name}.csv", columns) for name, columns in tables.items())
         picks = json.loads((folder / "picks.json").read_text())
+        for what, keys, found in (("metrics.json", METRICS, metrics), ("picks.json", PICKS, picks)):
+            if not isinstance(found, dict) or set(found) != set(keys):
+                raise ValueError(f"{what} must have the keys {', '.join(keys)}")
+    except FileNotFoundError as error:
+        raise RecordError(f"{error.filename} must exist; run {name}, or delete what is left in {folder} and rerun it") from error
     except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"{folder}: record must be complete and readable: {error}; delete the folder and rerun") from error
     for what, value in (("metrics.json", metrics.get("spec_hash")), ("spec.json", held.hash)):

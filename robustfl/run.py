@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from robustfl.choose import Chooser, Pretrained
 from robustfl.graph_steps import GraphSteps
 from robustfl.raw_clusters import RawClusterSteps
 from robustfl.reweight import ReweightSteps
+from robustfl.selection import SELECTORS
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps
 from robustfl.train import Progress, TrainingError, train
@@ -76,6 +78,8 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     noisy, measured = noise.apply(true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map)
     keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
     test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
+    if not 0 < round((1 - spec.holdout) * len(keep)) or spec.clean_set > len(keep):
+        raise ValueError(f"holdout and clean_set must leave training points; got {spec.holdout}, {spec.clean_set} of {len(keep)}")
     shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
     held, kept = np.sort(shuffled[: round(spec.holdout * len(keep))]), np.sort(shuffled[round(spec.holdout * len(keep)) :])
 
@@ -114,6 +118,7 @@ def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Call
     of them leaves a metrics.json.
     """
     out = Path(out)
+    check(spec, out, options)
     with locked(out / ".lock"):
         if (out / "metrics.json").exists():
             done = record.read(out, name, spec)
@@ -144,6 +149,22 @@ class Fitted:
     def pretrained_state(self) -> dict:
         scores = self.steps.forgetting.scores(most=self.progress.epoch + 1)
         return {"model": self.model.state_dict(), "forgetting": scores}
+
+
+def check(spec: RunSpec, out: Path, options: Options) -> None:
+    """Refuse before anything is made or trained: names nobody knows, folders that cannot be written."""
+    pick_device(options.device)
+    known = {"dataset": data.DATASETS, "model": models.MODELS, "method": SELECTORS}
+    for field, allowed in known.items():
+        if getattr(spec, field) not in allowed:
+            raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {getattr(spec, field)!r}")
+    for what, folder in (("out", out), ("cache", Path(options.cache))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{what} must be a folder that exists or can be made; got {str(folder)!r}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"{what} must be a writable folder; got {str(folder)!r}")
 
 
 def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:

@@ -66,11 +66,14 @@ class RunSpec:
     clean_set: int = 0  # training images whose true labels `reweight` may see
 
     def __post_init__(self) -> None:
+        for field in ("milestones", "noise_map"):
+            if not isinstance(getattr(self, field), (list, tuple)):
+                raise SpecError(f"{field} must be a list; got {getattr(self, field)!r}")
         for field in fields(self):  # YAML and JSON give lists; a frozen value holds tuples
             value = getattr(self, field.name)
             if field.type == "tuple":
                 object.__setattr__(self, field.name, tuple(tuple(v) if isinstance(v, list) else v for v in value))
-            elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+            elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
                 object.__setattr__(self, field.name, float(value))
         _check(self)
 
@@ -87,6 +90,8 @@ class RunSpec:
     @classmethod
     def from_dict(cls, values: dict) -> RunSpec:
         """Inverse of asdict. Raises SpecError on an unknown field."""
+        if not isinstance(values, dict):
+            raise SpecError(f"spec must be a mapping of RunSpec's fields; got {type(values).__name__}")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SpecError(f"field must be one of RunSpec's; got {unknown}")
@@ -126,11 +131,18 @@ def _check(s: RunSpec) -> None:
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
     need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
     need("holdout", 0 <= s.holdout < 1, "in [0, 1)")
-    need("lr", s.lr > 0, "> 0")
+    for field in ("lr", "gamma"):
+        need(field, getattr(s, field) > 0, "> 0")
+    for field in ("momentum", "weight_decay"):
+        need(field, getattr(s, field) >= 0, ">= 0")
     need("radius", s.radius >= 0, ">= 0")
     need("radius", s.weights != "ball" or s.radius > 0, "> 0 when weights is ball")
     need("noise_rate", (s.noise == "none") == (s.noise_rate == 0), "0 exactly when noise is none")
     need("noise_map", bool(s.noise_map) == (s.noise == "asymmetric"), "given exactly when noise is asymmetric")
+    whole = (type(m) is int and m >= 1 for m in s.milestones)
+    need("milestones", all(whole), "integers >= 1")
+    pairs = (isinstance(p, tuple) and len(p) == 2 and all(type(c) is int and c >= 0 for c in p) for p in s.noise_map)
+    need("noise_map", all(pairs), "pairs of class numbers")
     need("milestones", all(a < b for a, b in zip(s.milestones, s.milestones[1:])), "increasing")
     need("final_ratio", s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1, "0 or in [ratio, 1]")
     need("steps", s.steps in STEPS, f"one of {', '.join(STEPS)}")

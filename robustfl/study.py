@@ -17,6 +17,7 @@ from robustfl.spec import RunSpec, SpecError
 
 CONFIG_DIR = Path("config")
 SCALES = ("smoke", "laptop", "full")
+SOURCES = ("auto", "torchvision", "registry", "folder")
 
 
 class StudyError(ValueError):
@@ -108,6 +109,46 @@ def typed(value):
     return plain if plain is None or isinstance(plain, int) else value
 
 
+def check_config(config: dict) -> dict:
+    """The config itself, when every key and value is allowed; what the workflow's schema says, for calls without it.
+
+    Raises StudyError naming key, rule and value.
+    """
+
+    def whole(value, least: int) -> bool:
+        return type(value) is int and value >= least
+
+    def names(value, good) -> bool:
+        return isinstance(value, list) and len(value) > 0 and all(map(good, value)) and len(set(value)) == len(value)
+
+    def text(value) -> bool:
+        return isinstance(value, str) and value != ""
+
+    def source(value) -> bool:
+        known = isinstance(value, dict) and set(value) == {"source", "folder"} and value["source"] in SOURCES
+        return known and (text(value["folder"]) or (value["folder"] is None and value["source"] != "folder"))
+
+    rules = {
+        "scale": (lambda v: v in (*SCALES, "auto"), f"one of {', '.join(SCALES)}, auto"),
+        "seeds": (lambda v: v is None or names(v, lambda s: whole(s, 0)), "null or a non-empty list of different integers >= 0"),
+        "groups": (lambda v: v is None or names(v, text), "null or a non-empty list of different group names"),
+        "epochs": (lambda v: v is None or whole(v, 1), "null or an integer >= 1"),
+        "precision": (lambda v: v in (None, "fp32", "bf16"), "null, fp32 or bf16"),
+        "compiled": (lambda v: v is None or type(v) is bool, "null, true or false"),
+        "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+        "results": (text, "a path"),
+        "cache": (text, "a path"),
+        "data": (source, f"a mapping of source ({', '.join(SOURCES)}) and folder (a path, which source folder needs)"),
+    }
+    for key in [*config, *rules]:
+        if key not in rules or key not in config:
+            raise StudyError(f"config must have exactly the keys {', '.join(rules)}; {key!r} is too many or missing")
+        good, rule = rules[key]
+        if not good(config[key]):
+            raise StudyError(f"{key} must be {rule}; got {config[key]!r}")
+    return config
+
+
 def load(scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR) -> Study:
     """Build the study at one scale.
 
@@ -115,14 +156,12 @@ def load(scale: str | None = None, config: dict | None = None, directory: Path |
     the group and row of a bad entry.
     """
     directory = Path(directory)
-    config = read_yaml(directory / "config.yaml") | (config or {})
+    config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
     scale = resolve_scale(scale or config["scale"])
     size = read_yaml(directory / "scales.yaml")[scale]
     experiments = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise StudyError(f"seeds must be a non-empty list of different integers; got {list(seeds)}")
-    wanted = config["groups"] or list(experiments["groups"])
+    wanted = list(experiments["groups"]) if config["groups"] is None else config["groups"]
     for key in wanted:
         if key not in experiments["groups"]:
             raise StudyError(f"groups must be among {', '.join(experiments['groups'])}; got {key!r}")
@@ -162,7 +201,7 @@ def scale_spec(spec: RunSpec, protocol: str, size: dict, config: dict) -> RunSpe
     changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
-    epochs = config["epochs"] or size.get("epochs", {}).get(protocol, spec.epochs)
+    epochs = config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol, spec.epochs)
     if epochs != spec.epochs:
         shrink = epochs / spec.epochs
         changes["epochs"] = epochs

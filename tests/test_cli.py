@@ -29,7 +29,14 @@ def test_show_prints_spec_and_slide(capsys):
     [
         (["show", "typo"], "run must be one of"), (["runs", "--group", "typo"], "--group must be one of"),
         (["runs", "--set", "seed=3"], "--set must be KEY=VALUE with a key of config.yaml"),
-        (["runs", "--set", "seeds=[]"], "seeds must be a non-empty list"),
+        (["runs", "--set", "seeds=[]"], "seeds must be null or a non-empty list"),
+        (["runs", "--set", "seeds=3"], "seeds must be null or a non-empty list of different integers >= 0; got 3"),
+        (["runs", "--set", "groups=abc"], "groups must be null or a non-empty list of different group names; got 'abc'"),
+        (["runs", "--set", "epochs=0"], "epochs must be null or an integer >= 1; got 0"),
+        (["runs", "--set", "compiled=["], "--set compiled must be a YAML value; got '['"),
+        (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
+        (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
+        (["train", "../x", "--spec", "config/scales.yaml"], "--spec must be a readable JSON file; config/scales.yaml"),
         (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"], "--threads must be >= 1; got 0"),
     ],
 )  # fmt: skip
@@ -37,6 +44,30 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "mnist"}, "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
+        ({"model": "vgg"}, "model must be one of"), ({"method": "best"}, "method must be one of"),
+        ({"milestones": ["a", 1]}, "milestones must be integers >= 1"), ({"gamma": -1.0}, "gamma must be > 0; got -1.0"),
+        ({"noise": "asymmetric", "noise_rate": 0.2, "noise_map": [["cat", "dog"]]}, "noise_map must be pairs of class numbers"),
+    ],
+)  # fmt: skip
+def test_bad_specs_leave_nothing(tmp_path, capsys, changes, message):
+    (tmp_path / "spec.json").write_text(json.dumps(RunSpec(sample=True).asdict() | changes))
+    words = ["train", "mine", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run"), "--no-worker"]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    words = ["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--no-worker", "--out", str(tmp_path / "run")]
+    assert main([*words, "--set", f"cache={tmp_path}/file"]) == 2
+    captured = capsys.readouterr()
+    assert "cache must be a folder that exists or can be made" in captured.err and "epoch 1" not in captured.out
 
 
 def test_train_writes_a_record(tmp_path):

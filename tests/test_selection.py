@@ -150,3 +150,25 @@ BAD = {
 def test_bad_input_is_named(message):
     with pytest.raises(ValueError, match=message):
         robustfl.select(**{**GOOD, **BAD[message]})
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_cosine_knows_no_scale(factor):
+    points = np.random.default_rng(0).normal(size=(30, 4))
+    picks = [robustfl.select(p, metric="cosine", ratio=0.4).indices for p in (points, points * factor)]
+    assert np.array_equal(*picks)
+
+
+@pytest.mark.parametrize("method", sorted(SELECTORS))
+def test_points_beyond_float32_are_refused_by_every_method(method):
+    if method == "full":
+        return  # looks at no distance
+    points = np.random.default_rng(0).normal(size=(30, 4)) * 1e200
+    with pytest.raises(ValueError, match="distances that float32 can hold"):
+        robustfl.select(points, method=method, ratio=0.4)
+
+
+def test_ratio_is_checked_for_every_method():
+    for ratio in ("a", 0, 1.2):
+        with pytest.raises(ValueError, match=r"ratio must be in \(0, 1\]"):
+            robustfl.select(np.zeros((3, 2)), method="full", ratio=ratio)

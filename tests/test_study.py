@@ -101,7 +101,7 @@ def test_bad_entries_name_group_and_row(configs):
 
 
 def test_bad_seeds_and_groups():
-    with pytest.raises(study.StudyError, match="seeds must be a non-empty list"):
+    with pytest.raises(study.StudyError, match="seeds must be null or a non-empty list"):
         study.load("smoke", {"seeds": [1, 1]})
     with pytest.raises(study.StudyError, match="groups must be among"):
         study.load("smoke", {"groups": ["noise"]})

@@ -37,6 +37,7 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
     """
     checks.one_of(method, "method", SELECTORS)
     checks.one_of(metric, "metric", checks.METRICS)
+    checks.ratio(ratio)
     if weights is not None:
         checks.one_of(weights, "weights", checks.WEIGHTS)
     if radius is not None:

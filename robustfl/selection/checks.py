@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 
 import numpy as np
 
@@ -17,14 +18,17 @@ def numeric(value, name: str):
     Torch tensors of the CPU are viewed as numpy arrays, without their graph. ValueError for anything else.
     """
     if type(value).__module__.partition(".")[0] == "torch":
-        value = value.detach()
-        if value.is_cuda:
-            return value
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        try:
+            value = value.detach().resolve_conj().resolve_neg()
+            if value.is_cuda:
+                return value
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+            raise ValueError(f"{name} must be a dense tensor of real numbers; got {type(value).__name__}: {error}") from None
     try:
         array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} must be a rectangular array of numbers; got ragged rows") from None
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"{name} must be a rectangular array of numbers; got ragged or unreadable rows") from None
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
     return array
@@ -46,6 +50,8 @@ def points(value, metric: str = "euclidean"):
             raise ValueError(
                 f"points must be a square similarity matrix for metric='precomputed'; got {tuple(array.shape)}"
             )
+        if isinstance(array, np.ndarray) and array.dtype.kind in "bui":
+            array = array.astype(np.float64)  # differences of small integers would wrap
         gap = float(abs(array - array.T).max())
         if gap > 1e-5 * float(abs(array).max()):
             raise ValueError(
@@ -89,14 +95,14 @@ def ratio(value) -> float:
 
 def radius(value) -> float:
     """A finite distance >= 0."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value < math.inf:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"radius must be a finite number >= 0; got {value!r}")
     return float(value)
 
 
 def one_of(value, name: str, allowed) -> str:
     """A name out of a list."""
-    if value not in tuple(allowed):
+    if not isinstance(value, str) or value not in tuple(allowed):
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
     return value
 

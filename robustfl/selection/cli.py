@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Select and write the file whole or not at all. Returns 0, or 2 after one line on stderr that says what is wrong."""
     try:
+        _check_out(Path(args.out))
         points, labels = (None if path is None else _read(path) for path in (args.points, args.labels))
         picked = select(
             points, labels, method=args.method, ratio=args.ratio, radius=args.radius, metric=args.metric, seed=args.seed,
@@ -46,6 +47,11 @@ def main(args: argparse.Namespace) -> int:
         return 2
     print(f"{len(picked)} of {len(points)} points: {args.out}")
     return 0
+
+
+def _check_out(out: Path) -> None:
+    if not out.name or out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ValueError(f"--out must be a file in a writable folder; got {str(out)!r}")
 
 
 def _write(out: Path, picked: Selection) -> None:

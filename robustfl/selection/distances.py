@@ -14,6 +14,7 @@ import numpy as np
 from robustfl.selection import checks
 
 BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
+FLOAT32 = float(np.finfo(np.float32).max)
 GPU_BLOCK = 2**26  # and on a GPU, where few large kernels are faster: 512 MB
 
 
@@ -25,22 +26,26 @@ class Cloud:
     """
 
     def __init__(self, points, metric: str = "euclidean") -> None:
-        """points: (m, d) numpy or torch; metric: see `checks.METRICS`. ValueError for a zero vector under cosine."""
+        """points: (m, d) numpy or torch; metric: see `checks.METRICS`. ValueError for a zero vector under cosine, or distances beyond float32."""
         self.metric = checks.one_of(metric, "metric", checks.METRICS)
         rows = points.astype(np.float64) if isinstance(points, np.ndarray) else points.double()
         if metric == "cosine":
-            length = (rows * rows).sum(1) ** 0.5
-            if not bool((length > 0).all()):
+            largest = abs(rows).max(1) if isinstance(rows, np.ndarray) else rows.abs().amax(1)
+            if not bool((largest > 0).all()):
                 raise ValueError("points must have no zero row for metric='cosine'; got at least one")
-            rows = rows / length[:, None]
+            rows = rows / largest[:, None]  # first, so that no square over- or underflows: cosine knows no scale
+            rows = rows / ((rows * rows).sum(1) ** 0.5)[:, None]
         if metric != "precomputed":
             rows = rows - rows[:1]  # first, so that equal points become exact zeros
             rows = rows - rows.mean(0)
         self.rows = rows
-        self.square = (rows * rows).sum(1)  # (m,)
+        with np.errstate(over="ignore"):  # refused below
+            self.square = (rows * rows).sum(1)  # (m,)
         self.floor = 2.0**-52 * (64 + 4 * rows.shape[1] ** 0.5)
         self.top = float(rows.max()) if metric == "precomputed" else 0.0
         self.bound = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
+        if not self.bound < FLOAT32:
+            raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {self.bound}")
 
     def _bound(self) -> float:
         if self.metric == "precomputed":

@@ -12,16 +12,10 @@ import math
 import numpy as np
 
 BITS = 21  # 1024 rows of such values still fit a 32-bit sum
-FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def scale(bound: float) -> tuple[float, int]:
-    """(step, top) for distances up to `bound`: the smallest power of two with top = ceil(bound / step) <= 2**BITS.
-
-    ValueError where such a distance is beyond float32.
-    """
-    if not bound < FLOAT32:
-        raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {bound}")
+    """(step, top) for distances up to `bound`: the smallest power of two with top = ceil(bound / step) <= 2**BITS."""
     step = 2.0 ** max(math.ceil(math.log2(bound)) - BITS, -120) if bound > 0 else 1.0
     return step, math.ceil(bound / step)
 

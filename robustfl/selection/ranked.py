@@ -19,7 +19,8 @@ def select(points, labels, ratio: float, metric: str, largest: bool) -> Selectio
     labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
     for _, where in classes(labels):
         own = gather(points, where, metric)
+        cloud = Cloud(own, metric)  # first: it refuses points whose norms would overflow
         norms = np.linalg.norm(clusters.host(own).astype(np.float64), axis=1)
         picks = np.argsort(-norms if largest else norms, kind="stable")[: checks.count(ratio, len(where))]
-        parts.append((where[picks], clusters.sizes(Cloud(own, metric), picks), norms[picks]))
+        parts.append((where[picks], clusters.sizes(cloud, picks), norms[picks]))
     return join(parts)
