@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import textwrap
 import zlib
 
 import numpy as np
@@ -28,7 +29,7 @@ def classes(figure: Figure, gathered: Gathered, group: Group) -> None:
     rows = chosen(gathered, group)
     wide = min(3, len(rows)) or 1
     high = -(-len(rows) // wide) or 1
-    figure.set_size_inches(style.WIDTH, 0.5 + 1.5 * high)
+    figure.set_size_inches(style.WIDTH, 0.5 + 1.6 * high)
     grid, image = figure.subplots(high, wide, squeeze=False), None
     names = DATASETS[group.dataset].classes
     looks = style.looks(gathered, group)
@@ -42,7 +43,7 @@ def classes(figure: Figure, gathered: Gathered, group: Group) -> None:
                 share[int(c["class"]), epochs.index(int(c["epoch"]))] = 100 * c["label_precision"]
         extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(names) - 0.5, -0.5)
         image = axes.imshow(share, aspect="auto", extent=extent, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
-        axes.set_title(looks[row].label, loc="left")
+        axes.set_title(textwrap.fill(looks[row].label, 22), loc="left")
         axes.set_yticks(range(len(names)), names if axes in grid[:, 0] else [], fontsize=5)
         axes.set_xlabel("epoch")
         axes.grid(False)
