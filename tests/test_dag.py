@@ -43,6 +43,10 @@ def test_smoke_study_end_to_end(clone):
     assert len(records) == 11
     assert "Nothing to be done" in snakemake(clone, *target)
 
+    others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
+    plan = snakemake(clone, "-n", "all", *others[1:])
+    assert plan.count("rule train:") == 6 and "params have changed" not in plan  # seed 1 of one group; seed 0 is there
+
     victim = next(p for p in records if "centrality0.5" in str(p))
     first = json.loads(victim.read_text())
     victim.unlink()

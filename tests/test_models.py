@@ -11,6 +11,16 @@ def test_parameter_counts_of_the_paper(name, millions):
     assert round(count / 1e6, 2) == millions
 
 
+def test_a_strided_stem_has_the_same_parameters_and_maps_of_a_quarter():
+    plain, strided = (models.build(name, 3, 10, seed=0) for name in ("resnet8", "resnet8_stride2"))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), strided.parameters(), strict=True))
+    sizes = []
+    for model in (plain, strided):
+        model.bn.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[2:])))
+        model.features(torch.zeros(2, 3, 32, 32))
+    assert sizes == [(32, 32), (16, 16)]
+
+
 def test_shapes_and_the_logits_are_the_linear_layer_of_the_features():
     model = models.build("resnet8", 1, 10, seed=0).eval()
     x = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -6,8 +6,8 @@ rule train:
     output:
         f"{config['results']}/{{scale}}/runs/{{name}}/metrics.json",
     params:
-        spec=lambda wildcards: study_at(wildcards.scale).spec(wildcards.name).hash,  # a changed spec is trained again
-        overrides=OVERRIDES,
+        # a changed spec is trained again
+        spec=lambda wildcards: study_at(wildcards.scale).spec(wildcards.name).hash,
         out=f"{config['results']}/{{scale}}/runs/{{name}}",
     wildcard_constraints:
         scale="|".join(study.SCALES),
@@ -15,10 +15,11 @@ rule train:
     threads: 1
     resources:
         mem_mb=2000,
+        config=OVERRIDES,  # no parameter: a change of one retrains every run, and other seeds or groups are no reason to
     log:
         "logs/{scale}/{name}.log",
     conda:
         "../../environment.yml"
     shell:
-        "python -m robustfl train {wildcards.name} --scale {wildcards.scale} {params.overrides} --out {params.out:q}"
+        "python -m robustfl train {wildcards.name} --scale {wildcards.scale} {resources.config} --out {params.out:q}"
         " > {log:q} 2>&1"
