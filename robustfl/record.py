@@ -22,13 +22,13 @@ CURVES = (
     "heldout_acc", "selected", "label_precision", "weighted_precision", "label_recall", "overlap", "covered",
     "covered_ball", "objective", "forwards", "backwards",
 )  # fmt: skip
-TIMINGS = ("epoch", "select", "train", "evaluate")
+TIMINGS = ("epoch", "select", "train", "evaluate", "energy")
 CLASSES = ("epoch", "class", "selected", "label_precision", "label_recall")
 PICKS = ("selections", "shape", "most", "least")
 METRICS = (
     "name", "spec_hash", "best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "heldout_top1",
     "heldout_epoch", "covered", "label_precision", "forwards", "backwards", "noise_measured", "selection_hash",
-    "seconds", "provenance",
+    "seconds", "energy", "provenance",
 )  # fmt: skip
 
 

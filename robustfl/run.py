@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import robustfl
-from robustfl import checkpoint, data, models, noise, provenance, record, rng
+from robustfl import checkpoint, data, energy, models, noise, provenance, record, rng
 from robustfl.augment import Images
 from robustfl.choose import Chooser, Pretrained
 from robustfl.graph_steps import GraphSteps
@@ -199,7 +199,7 @@ def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda p
         watch(now)
 
     try:
-        train(model, ready, spec, select=chooser, steps=steps, progress=progress, on_epoch=on_epoch)
+        train(model, ready, spec, select=chooser, steps=steps, progress=progress, on_epoch=on_epoch, meter=energy.meter(device))
     except torch.OutOfMemoryError as error:
         raise TrainingError(f"device memory must hold the run; {device} ran out: {error}") from error
     except (KeyboardInterrupt, Interrupted):
@@ -250,6 +250,7 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     curves = progress.curves
     best = max(curves, key=lambda row: row["test_top1"])
     last = curves[-1]
+    joules = [row["energy"] for row in progress.timings]
     held = max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
     return {
         "name": name, "spec_hash": spec.hash,
@@ -260,5 +261,6 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
         "forwards": progress.forwards, "backwards": progress.backwards,
         "noise_measured": facts.pop("noise_measured"), "selection_hash": fitted.chooser.hash,
         "seconds": {k: round(sum(r[k] for r in progress.timings), 3) for k in ("select", "train", "evaluate")},
+        "energy": None if None in joules else round(sum(joules), 3),
         "provenance": provenance.collect(fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts),
     }  # fmt: skip

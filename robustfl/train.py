@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustfl import augment, rng
+from robustfl import augment, energy, rng
 from robustfl.metrics import evaluate
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan, learning_rate
@@ -95,7 +95,7 @@ class Progress:
 def train(
     model: nn.Module, data: Data, spec: RunSpec, *, select: Select, steps: EagerSteps | None = None,
     progress: Progress | None = None, on_epoch: Callable[[Progress], None] = lambda progress: None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.perf_counter, meter: energy.Meter = lambda: None,
 ) -> Progress:  # fmt: skip
     """Train `model` in place for the epochs left, calling select(epoch, model) before each and on_epoch after it.
 
@@ -104,14 +104,14 @@ def train(
     steps = steps or EagerSteps(model, data, spec)
     progress = progress or Progress()
     for epoch in range(progress.epoch + 1, spec.epochs + 1):
-        start = clock()
+        start, _ = clock(), meter()
         subset = select(epoch, model)
         selected = clock()
         lr = learning_rate(spec, epoch)
         at = epoch_order(subset, spec, epoch)
         totals = steps.epoch(plan_epoch(subset, at, data, spec, epoch, lr))
         loss, given, true = totals.tolist()  # the epoch's one synchronisation
-        trained = clock()
+        trained, spent = clock(), meter()
         if not math.isfinite(loss):
             raise TrainingError(f"training loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")
         test = evaluate(model, data.test, data.test_labels, spec.precision)
@@ -134,7 +134,10 @@ def train(
         )  # fmt: skip
         progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
         progress.timings.append(
-            {"epoch": epoch, "select": selected - start, "train": trained - selected, "evaluate": clock() - trained}
+            {
+                "epoch": epoch, "select": selected - start, "train": trained - selected, "evaluate": clock() - trained,
+                "energy": spent,
+            }
         )
         on_epoch(progress)
     return progress
