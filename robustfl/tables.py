@@ -78,7 +78,7 @@ def full_cost(spec: RunSpec, r: record.Record) -> int:
     return r.metrics["provenance"]["train_points"] * spec.epochs
 
 
-def _mean(group_values: list[float] | None) -> float | None:
+def mean(group_values: list[float] | None) -> float | None:
     return None if group_values is None else float(np.mean(group_values))
 
 
@@ -92,7 +92,7 @@ def _minus(a: float | None, b: float | None) -> float | None:
 
 
 def group_table(gathered: Gathered, group: Group) -> pd.DataFrame:
-    """One line a row of the group. Accuracies and their differences in points, shares in [0, 1], times in seconds.
+    """One line a row of the group. Accuracies and their differences in points, shares in [0, 1], times in seconds, energy in joules.
 
     X is the mean over seeds, X_std their sample standard deviation, X_minus_slides the difference from the slides'
     number (their `best`, for all three accuracies), best_change the difference from the group's first row of the same
@@ -106,23 +106,24 @@ def _line(gathered: Gathered, group: Group, row: Row) -> dict:
     line = {"row": row.label, "method": row.method, "seeds": len(records), "slides_best": said.get("best")}
     for key in ACCURACIES:
         got = values(records, key)
-        line |= {key: _mean(got), f"{key}_std": _spread(got)}
+        line |= {key: mean(got), f"{key}_std": _spread(got)}
         line[f"{key}_minus_slides"] = _minus(line[key], said.get("best"))
     top5 = values(records, "best_top5")
-    line |= {"slides_best_top5": said.get("best_top5"), "best_top5": _mean(top5), "best_top5_std": _spread(top5)}
+    line |= {"slides_best_top5": said.get("best_top5"), "best_top5": mean(top5), "best_top5_std": _spread(top5)}
     line["best_top5_minus_slides"] = _minus(line["best_top5"], said.get("best_top5"))
     first = find(group, group.rows[0].label, row.method)
     line["slides_change"] = said.get("best_difference")
-    line["best_change"] = None if first is None else line["best_top1"] - _mean(values(gathered.of(first), "best_top1"))
+    line["best_change"] = None if first is None else line["best_top1"] - mean(values(gathered.of(first), "best_top1"))
     covered = values(records, "covered")
-    line |= {"slides_covered": said.get("covered"), "covered": _mean(covered), "covered_std": _spread(covered)}
+    line |= {"slides_covered": said.get("covered"), "covered": mean(covered), "covered_std": _spread(covered)}
     line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
     for key in ("label_precision", "weighted_precision", "forwards", "backwards"):
-        line[key] = _mean(values(records, key))
+        line[key] = mean(values(records, key))
     line["backwards_of_full"] = line["backwards"] / full_cost(records[0].spec, records[0])
     for key in ("select", "train", "evaluate"):
         line[f"seconds_{key}"] = float(np.mean([r.metrics["seconds"][key] for r in records]))
-    line["seconds"] = _mean(values(records, "seconds"))
+    line["seconds"] = mean(values(records, "seconds"))
+    line["energy"] = mean(values(records, "energy"))
     line["runs"] = " ".join(row.names)
     return line
 

@@ -54,7 +54,7 @@ def metrics(name: str, spec, rows: list[dict]) -> dict:
         "heldout_epoch": best["epoch"] if spec.holdout else None,
         "covered": last["covered"], "label_precision": last["label_precision"], "forwards": last["forwards"],
         "backwards": last["backwards"], "noise_measured": spec.noise_rate, "selection_hash": "0" * 64,
-        "seconds": {"select": 1.0, "train": 2.0, "evaluate": 0.5},
+        "seconds": {"select": 1.0, "train": 2.0, "evaluate": 0.5}, "energy": None,
         "provenance": {
             "package": "0.1.0", "commit": "0" * 40, "python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6",
             "device": "cpu",
@@ -89,6 +89,6 @@ def write_study(
         rows = curves(spec, *accuracy(spec))
         made = metrics(name, spec, rows)
         change(made)
-        timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1} for r in rows]
+        timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None} for r in rows]
         record.write(folder / "results" / known.scale / "runs" / name, spec, made, rows, timings, *selections(spec))
     return {"results": str(folder / "results")}

@@ -162,3 +162,16 @@ def test_a_claim_of_several_parts():
     assert claims.together([REPRODUCED, REPRODUCED]) == REPRODUCED
     assert claims.together([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
     assert claims.together([INCONCLUSIVE, NOT_REPRODUCED]) == NOT_REPRODUCED
+
+
+def test_energy_is_judged_where_the_device_reports_it(tmp_path):
+    groups = ("speed_cifar10", "analysis_cifar10")
+    silent = verdicts(gathered(tmp_path / "silent", weighted(0.0), groups=groups), "cifar_less_energy")
+    assert {(v.verdict, v.reason) for v in silent} == {(INCONCLUSIVE, "no such number")}
+
+    def metered(metrics):
+        metrics["energy"] = 2.0 * metrics["backwards"] + len(metrics["spec_hash"])
+
+    told = verdicts(gathered(tmp_path / "told", weighted(0.0), groups=groups, change=metered), "cifar_less_energy")
+    assert len(told) == 8 and {v.verdict for v in told} == {REPRODUCED}
+    assert told[0].estimate.mean == pytest.approx(0.2, abs=0.02)  # 20 % of the points, a constant beside

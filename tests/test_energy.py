@@ -30,6 +30,7 @@ def test_no_counter_or_one_that_may_not_be_read_is_none(tmp_path, monkeypatch):
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_that_works_spends_energy():
     device = torch.device("cuda")
     meter = energy.meter(device)

@@ -9,7 +9,7 @@ import pytest
 
 LAYERS = [  # a package stands for all its modules
     {"spec", "rng"},
-    {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress"},
+    {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
     {"gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
     {"choose", "run"},

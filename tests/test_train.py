@@ -179,9 +179,9 @@ def test_train_knows_no_method(tiny, options):
         return Subset(np.arange(40), np.ones(40), data.given[:40].numpy())
 
     ticks = iter(range(1000))
-    progress = train(models.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks))
+    progress = train(models.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks), meter=lambda: 7.0)
     assert asked == [1, 2] and progress.backwards == 80
-    assert progress.timings[0] == {"epoch": 1, "select": 1, "train": 1, "evaluate": 1}
+    assert progress.timings[0] == {"epoch": 1, "select": 1, "train": 1, "evaluate": 1, "energy": 7.0}
 
 
 @pytest.mark.slow

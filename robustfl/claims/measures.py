@@ -83,6 +83,7 @@ MEASURES: dict[str, Callable[[Record, list[dict], Gathered], float | None]] = {
     "backwards": metric("backwards"),
     "forwards": metric("forwards"),
     "seconds": TRAINING,
+    "energy": metric("energy"),
     "select_seconds": seconds("select"),
     "backwards_with_pretraining": with_pretraining(metric("backwards")),
     "seconds_with_pretraining": with_pretraining(TRAINING),

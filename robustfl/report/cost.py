@@ -7,7 +7,7 @@ from robustfl.figures.style import approach
 from robustfl.record import Record
 from robustfl.report.contrast import listed
 from robustfl.study import Group, Row
-from robustfl.tables import RULES, Gathered, full_cost, shown
+from robustfl.tables import RULES, Gathered, full_cost, mean, shown, values
 
 
 def counted(group: Group) -> bool:
@@ -16,8 +16,9 @@ def counted(group: Group) -> bool:
 
 
 def table(gathered: Gathered) -> dict:
-    """One line a row: passes in per cent of full training's, seconds, and their ratio to full training where it ran."""
-    columns = ["Group", "Row", "Forward, %", "Backward, %", "Select, s", "Train, s", "Both, s", "Of full"]
+    """One line a row: passes in per cent of full training's, seconds, their ratio to full training where it ran, and energy
+    where the device reports it."""
+    columns = ["Group", "Row", "Forward, %", "Backward, %", "Select, s", "Train, s", "Both, s", "Of full", "Energy, kJ"]
     rows = []
     for group in gathered.study.groups.values():
         if counted(group):
@@ -31,10 +32,10 @@ def line(gathered: Gathered, row: Row) -> list[str]:
     forward = 100 * sum(r.metrics["forwards"] for r in records) / sum(whole)
     backward = 100 * sum(r.metrics["backwards"] for r in records) / sum(whole)
     select, train = (mean_seconds(records, part) for part in ("select", "train"))
-    share = of_full(gathered, row)
+    share, energy = of_full(gathered, row), mean(values(records, "energy"))
     return [
         shown(row), f"{forward:.0f}", f"{backward:.0f}", f"{select:,.1f}", f"{train:,.1f}", f"{select + train:,.1f}",
-        "" if share is None else f"{share:.2f}×",
+        "" if share is None else f"{share:.2f}×", "" if energy is None else f"{energy / 1000:,.2f}",
     ]  # fmt: skip
 
 

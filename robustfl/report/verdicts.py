@@ -24,7 +24,7 @@ NAMES = {
     "generalisation_gap": "training minus test accuracy", "covered": "data covered",
     "label_precision": "true labels among picks",
     "weighted_precision": "weight on true labels", "backwards": "backward passes", "forwards": "forward passes",
-    "seconds": "seconds", "backwards_with_pretraining": "backward passes, with pretraining",
+    "seconds": "seconds", "energy": "energy", "backwards_with_pretraining": "backward passes, with pretraining",
     "seconds_with_pretraining": "seconds, with pretraining",
     "best_top1": "best", "last_top1": "last", "heldout_top1": "held-out",
 }  # fmt: skip
