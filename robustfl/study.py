@@ -196,11 +196,15 @@ def _group(key, entry, protocols, seeds, size, config, specs) -> Group:
 
 
 def scale_spec(spec: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
-    """The spec at a scale: fewer images, a smaller model, fewer epochs; milestones and warm-up shrink along."""
+    """The spec at a scale: fewer images, a smaller model, fewer epochs, smaller batches. Milestones and warm-up shrink along
+    with the epochs, the learning rate in proportion to the batch (Goyal et al. 2017)."""
     changes = {k: size[k] for k in ("sample", "subset", "test_subset", "model", "precision") if k in size}
     changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
+    batch = size.get("batch_size", {}).get(protocol)
+    if batch:
+        changes |= {"batch_size": batch, "lr": spec.lr * batch / spec.batch_size}
     epochs = config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol, spec.epochs)
     if epochs != spec.epochs:
         shrink = epochs / spec.epochs
