@@ -76,6 +76,13 @@ def test_a_scale_may_hold_out_more_but_never_from_set_cover():
     assert {s.holdout for s in known.specs.values() if s.method == "set_cover"} == {0.0}
 
 
+def test_a_scale_may_shrink_batches_and_the_rate_along():
+    full, laptop = (study.load(scale).spec("cifar10_robust_agnostic0.4_full_seed0") for scale in ("full", "laptop"))
+    assert (full.batch_size, full.lr) == (128, 0.1) and laptop.batch_size < 128
+    assert laptop.lr == pytest.approx(0.1 * laptop.batch_size / 128)
+    assert study.load("laptop").spec("cifar10_speed_full_shuffled_seed0").batch_size == 32
+
+
 def test_set_cover_finds_its_pretraining_run():
     for scale in study.SCALES:
         known = study.load(scale)
