@@ -23,6 +23,8 @@ bench-select: $(ENV)
 	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install -q -c constraints.txt -r benchmarks/requirements.txt
 	$(RUN) python benchmarks/bench_select.py
 	$(RUN) python benchmarks/bench_select_scale.py
+	if .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(RUN) PYTHONPATH=. python benchmarks/bench_select_cuda.py; fi
 
 bench-train: $(ENV)
 	$(RUN) python benchmarks/bench_train.py

@@ -35,6 +35,13 @@ def test_kernel_in_the_interpreter_makes_the_same_picks():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):
+    command = [sys.executable, "benchmarks/bench_select_cuda.py", "--device", "cpu", "--points", "10", "--out", str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| 100 x 10 | torch |" in (tmp_path / "selection-gpu.md").read_text()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("engine", ["triton", "torch"])
