@@ -111,8 +111,9 @@ def _study(args: argparse.Namespace) -> tuple[study.Study, dict]:
 
 
 def _train(args: argparse.Namespace) -> int:
-    if args.threads < 1:
-        raise ValueError(f"--threads must be >= 1; got {args.threads}")
+    cores = os.cpu_count() or 1
+    if not 1 <= args.threads <= cores:
+        raise ValueError(f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}")
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS; must be set before CUDA starts

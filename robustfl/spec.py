@@ -128,6 +128,7 @@ def _check(s: RunSpec) -> None:
         need(field, getattr(s, field) >= 1, "an integer >= 1")
     for field in ("seed", "subset", "test_subset", "warmup", "clean_set"):
         need(field, getattr(s, field) >= 0, "an integer >= 0")
+    need("warmup", s.warmup == 0 or s.warmup < s.epochs, f"less than epochs ({s.epochs}), or nothing is ever selected")
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
     need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
     need("holdout", 0 <= s.holdout < 1, "in [0, 1)")

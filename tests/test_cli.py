@@ -37,7 +37,9 @@ def test_show_prints_spec_and_slide(capsys):
         (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
         (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
         (["train", "../x", "--spec", "config/scales.yaml"], "--spec must be a readable JSON file; config/scales.yaml"),
-        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"], "--threads must be >= 1; got 0"),
+        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"], "--threads must be from 1 to"),
+        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "999999999999"], "got 999999999999"),
+        (["data", "check", "cifar10", "mnist"], "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):

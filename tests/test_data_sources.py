@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 
 from robustfl import data
+from robustfl.cli import main
 from robustfl.data import cifar10, cli, fashion_mnist, official, registry
 from robustfl.data.base import digest
 
@@ -370,5 +371,5 @@ def test_fetch_and_check_from_the_command_line(raw_fashion, tmp_path, capsys):
 
 
 def test_unknown_data_set_on_the_command_line(capsys):
-    assert run("fetch", "cifar") == 1
-    assert capsys.readouterr().err == "robustfl data: dataset must be one of cifar10, fashion_mnist; got 'cifar'\n"
+    assert main(["data", "fetch", "cifar"]) == 2  # bad input, as everywhere
+    assert capsys.readouterr().err == "robustfl: dataset must be one of cifar10, fashion_mnist; got 'cifar'\n"

@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the parsed command. Returns 0, or 1 after one line on stderr that says what is wrong and what to do."""
+    """Run the parsed command. Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
+    ValueError for a data set nobody knows, before any work."""
+    for name in args.names:
+        if name not in DATASETS:
+            raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
     try:
         for name in args.names or DATASETS:
             start = time.monotonic()
