@@ -177,3 +177,14 @@ def test_cost_is_beside_full_training(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
     rows = {(row[1]): row for row in said["cost"]["table"]["rows"]}
     assert rows["random"][2:4] == ["55", "55"] and rows["full"][7] == "1.00×"
+
+
+def test_energy_is_told_where_a_device_reports_it(smoke, tmp_path):
+    def metered(metrics):
+        metrics["energy"] = 2500.0
+
+    known = study.load("smoke", {"seeds": [0], "groups": ["noise_0.4_cifar10"]})
+    make_all(known, write_study(tmp_path, known, change=metered), tmp_path / "summary.pdf")
+    metered, silent = text_of(tmp_path / "summary.pdf"), text_of(smoke[2] / "summary.pdf")
+    assert "Energy, kJ" in metered and "2.50" in metered and "other work on it included" in metered
+    assert "Energy, kJ" not in silent and "no device of these runs reports it" in silent

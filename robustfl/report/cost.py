@@ -23,7 +23,14 @@ def table(gathered: Gathered) -> dict:
     for group in gathered.study.groups.values():
         if counted(group):
             rows += [[group.title, *line(gathered, row)] for row in group.rows]
+    if not energy_told(gathered):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return {"columns": columns, "rows": _once(rows)}
+
+
+def energy_told(gathered: Gathered) -> bool:
+    """Whether a device of these runs reports energy."""
+    return any(r.metrics["energy"] is not None for r in gathered.records.values())
 
 
 def line(gathered: Gathered, row: Row) -> list[str]:
