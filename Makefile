@@ -8,6 +8,7 @@ CORES ?= 4
 ENV := .venv/.complete
 # jobs of the workflow find the environment's python first; one thread each
 RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+HAS_GPU := .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 
 summary: $(ENV)
 	$(RUN) snakemake --cores $(CORES) report/summary.pdf
@@ -23,11 +24,11 @@ bench-select: $(ENV)
 	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install -q -c constraints.txt -r benchmarks/requirements.txt
 	$(RUN) python benchmarks/bench_select.py
 	$(RUN) python benchmarks/bench_select_scale.py
-	if .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-	  $(RUN) PYTHONPATH=. python benchmarks/bench_select_cuda.py; fi
+	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_select_cuda.py; fi
 
 bench-train: $(ENV)
 	$(RUN) python benchmarks/bench_train.py
+	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_steps.py; fi
 
 faults: $(ENV)
 	$(RUN) python tests/faults.py

@@ -1,4 +1,4 @@
-"""One epoch of robust training, ours beside a plain reference loop, in one process and in turn; GPU steps where there is one.
+"""One epoch of robust training, ours beside a plain reference loop, in one process and in turn.
 
 python benchmarks/bench_train.py [--images 6000] [--repeats 3]      writes docs/benchmarks/training.md
 
@@ -12,23 +12,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from bench_steps import determinism, synthetic
 from machine import describe
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from robustfl import augment, data, models
+from robustfl import data, models
 from robustfl.choose import Chooser
-from robustfl.graph_steps import GraphSteps
 from robustfl.record import write_text
 from robustfl.run import Options, new_model, prepare
 from robustfl.spec import RunSpec
-from robustfl.steps import EagerSteps, Plan
+from robustfl.steps import EagerSteps
 from robustfl.train import train
 
 PAGE = Path("docs/benchmarks/training.md")
@@ -129,58 +128,11 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
     return [*lines, "", note]
 
 
-def steps_per_second(spec: RunSpec, kind: type, device: torch.device, options: Options, runs: int = 1) -> float:
-    """Images/s of `runs` epochs at once, each in a thread with its own model."""
-    everything = []
-    for _ in range(runs):
-        ready, _ = prepare(spec, options, device)
-        n = len(ready.images)
-        order, weights = torch.arange(n, device=device), torch.ones(n, device=device)
-        crops = augment.draw_crops(0, 0, n).to(device)
-        everything.append((kind(new_model(spec, device), ready, spec), Plan(order, weights, crops, 0.1)))
-
-    def epochs(count: int) -> float:
-        threads = [
-            threading.Thread(target=lambda s=s, p=p: [s.epoch(p).tolist() for _ in range(count)]) for s, p in everything
-        ]
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return time.perf_counter() - start
-
-    epochs(1)  # captures, warms up
-    return statistics.median(2 * runs * len(everything[0][1].order) / epochs(2) for _ in range(3))
-
-
-def determinism(options: Options, device: torch.device, spec: RunSpec, kind: type) -> str:
-    speed = {}
-    for on in (True, False):
-        torch.use_deterministic_algorithms(on)
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        speed[on] = steps_per_second(spec, kind, device, options)
-    torch.use_deterministic_algorithms(True)
-    return f"Speed without deterministic algorithms over the speed with them, {device.type}: {speed[False] / speed[True]:.3f}."
-
-
-def gpu_tables(options: Options) -> list[str]:
-    device = torch.device("cuda")
-    lines = ["| batch | steps | runs at once | images/s |", "|---|---|---|---|"]
-    for batch in (32, 128):
-        spec = RunSpec(batch_size=batch, precision="bf16")
-        lines.append(f"| {batch} | eager | 1 | {steps_per_second(spec, EagerSteps, device, options):,.0f} |")
-        for runs in (1, 2, 4, 8, 16):
-            speed = steps_per_second(spec, GraphSteps, device, options, runs)
-            lines.append(f"| {batch} | graph | {runs} | {speed:,.0f} |")
-            print(lines[-1], flush=True)
-    return [*lines, "", determinism(options, device, RunSpec(batch_size=128, precision="bf16"), GraphSteps)]
-
-
-NOT_MEASURED = """No CUDA device was at hand. Not measured, with the command that will: `make bench-train` on a machine with one:
-images/s of eager and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for one run at
-batch 32, 100,000 for eight), determinism's cost on the GPU; the time of the whole study, one seed (target 60 minutes):
-`time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py` has not yet run on a GPU."""
+ELSEWHERE = """`PYTHONPATH=. python benchmarks/bench_steps.py` measures steps on a GPU and writes `training-gpu.md`, which is absent until it has
+run on one: images/s of eager, compiled and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for
+one run at batch 32, 100,000 for eight), and determinism's cost there. Not measured either: the time of the whole study, one seed
+(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py` has not yet run
+on a GPU."""
 
 
 def main() -> None:
@@ -196,8 +148,7 @@ def main() -> None:
         f"Made by `make bench-train` ({args.images} images of CIFAR-10, half of them trained on, {args.images // 5} test"
         f" images, one thread, medians of {args.repeats} in turn). Machine: {describe()}. It is shared: ratios count.", "",
         *cpu_table(args.images, args.repeats, options), "",
-        determinism(options, torch.device("cpu"), RunSpec(subset=2000, model="resnet8"), EagerSteps), "", "## GPU", "",
-        *(gpu_tables(options) if torch.cuda.is_available() else [NOT_MEASURED]),
+        determinism(RunSpec(model="resnet8"), EagerSteps, synthetic(2000, torch.device("cpu"))), "", "## GPU", "", ELSEWHERE,
     ]  # fmt: skip
     write_text(PAGE, "\n".join(page) + "\n")
     print(f"wrote {PAGE}")

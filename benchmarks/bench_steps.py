@@ -1,0 +1,132 @@
+"""Images a second of training steps on a GPU: eager, compiled and as CUDA graphs, alone and several runs at once.
+
+    PYTHONPATH=. python benchmarks/bench_steps.py        # writes docs/benchmarks/training-gpu.md; needs torch and numpy alone
+
+ResNet-32 in bf16 on images of CIFAR-10's shape, random ones: the speed of a step does not depend on the pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robustfl import augment
+from robustfl.augment import Images
+from robustfl.graph_steps import GraphSteps
+from robustfl.run import new_model
+from robustfl.spec import RunSpec
+from robustfl.steps import Data, EagerSteps, Plan
+
+WAYS = {  # name -> (steps, compiled, runs at once)
+    "eager": (EagerSteps, False, (1,)),
+    "compiled": (EagerSteps, True, (1,)),
+    "graph": (GraphSteps, False, (1, 2, 4, 8, 16)),
+    "graph, compiled": (GraphSteps, True, (1, 8)),
+}
+TARGETS = {("graph", 32, 1): 30_000, ("graph", 32, 8): 100_000}
+
+
+def synthetic(n: int, device: torch.device) -> Data:
+    """n training images (and as test set the first of them) of random pixels and labels."""
+    r = np.random.default_rng(0)
+    images = Images.of(r.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3, device)
+    labels = torch.from_numpy(r.integers(0, 10, n)).to(device)
+    return Data(images, labels, labels, images, labels)
+
+
+def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> float:
+    """Of `runs` runs at once, each in a thread with its own model: median of three measurements of two epochs each."""
+    device, n = data.given.device, len(data.given)
+    plan = Plan(
+        torch.arange(n, device=device), torch.ones(n, device=device),
+        augment.draw_crops(0, 0, n).to(device), 0.1,
+    )  # fmt: skip
+    ways = [kind(new_model(spec, device), data, spec) for _ in range(runs)]
+
+    def epochs(count: int) -> float:
+        def work(steps: EagerSteps) -> None:
+            for _ in range(count):
+                steps.epoch(plan).tolist()  # waits for the device
+
+        threads = [threading.Thread(target=work, args=(steps,)) for steps in ways]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    epochs(1)  # compiles, captures, warms up
+    return statistics.median(2 * runs * n / epochs(2) for _ in range(3))
+
+
+def determinism(spec: RunSpec, kind: type, data: Data) -> str:
+    """What deterministic algorithms cost, as a sentence."""
+    speed = {}
+    for on in (True, False):
+        torch.use_deterministic_algorithms(on)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        speed[on] = images_per_second(spec, kind, data)
+    torch.use_deterministic_algorithms(True)
+    device = data.given.device.type
+    return f"Speed without deterministic algorithms over the speed with them, {device}: {speed[False] / speed[True]:.3f}."
+
+
+def page(data: Data, ways: dict) -> str:
+    from machine import describe
+
+    lines = [
+        "# Training steps on a GPU", "",
+        f"Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, {len(data.given):,} images an epoch. "
+        f"Machine: {describe()}.", "",
+        "| batch | steps | runs at once | images/s | of eager | target, images/s |", "|---:|---|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    for batch in (32, 128):
+        eager = None
+        for name, (kind, compiled, together) in ways.items():
+            spec = RunSpec(batch_size=batch, precision="bf16", compiled=compiled)
+            for runs in together:
+                try:
+                    speed = images_per_second(spec, kind, data, runs)
+                except Exception as error:  # a way that fails must not cost the figures of the others
+                    lines.append(f"| {batch} | {name} | {runs} | failed: {str(error).splitlines()[0][:80]} | | |")
+                else:
+                    eager = eager or speed
+                    target = TARGETS.get((name, batch, runs))
+                    lines.append(
+                        f"| {batch} | {name} | {runs} | {speed:,.0f} | {speed / eager:.2f} | {f'{target:,}' if target else ''} |"
+                    )
+                print(lines[-1], file=sys.stderr, flush=True)
+    last = list(ways.values())[-1][0]
+    return "\n".join([*lines, "", determinism(RunSpec(batch_size=128, precision="bf16"), last, data), ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
+    parser.add_argument("--device", default="cuda", help="cpu tries the script, eager steps only (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=50_000, help="images an epoch (default: %(default)s)")
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        sys.exit("device must be present; got cuda, and torch sees no CUDA device")
+    ways = WAYS if device.type == "cuda" else {"eager": WAYS["eager"]}
+    torch.set_num_threads(1)
+    text = page(synthetic(args.images, device), ways)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "training-gpu.md").write_text(text)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
+    main()
