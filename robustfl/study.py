@@ -166,14 +166,15 @@ def load(scale: str | None = None, config: dict | None = None, directory: Path |
         if key not in experiments["groups"]:
             raise StudyError(f"groups must be among {', '.join(experiments['groups'])}; got {key!r}")
     specs: dict[str, RunSpec] = {}
+    trained: dict[RunSpec, str] = {}
     groups = {
-        key: _group(key, experiments["groups"][key], experiments["protocols"], seeds, size, config, specs)
+        key: _group(key, experiments["groups"][key], experiments["protocols"], seeds, size, config, specs, trained)
         for key in experiments["groups"] if key in wanted
     }  # fmt: skip
     return Study(scale, seeds, groups, specs)
 
 
-def _group(key, entry, protocols, seeds, size, config, specs) -> Group:
+def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
     rows = []
     for label, row in entry["rows"].items():
         methods = row.get("rules", () if "method" in row.get("set", {}) else entry.get("rules", ()))
@@ -188,6 +189,7 @@ def _group(key, entry, protocols, seeds, size, config, specs) -> Group:
                     scaled = scale_spec(spec, entry["protocol"], size, config)
                 except (SpecError, TypeError, KeyError) as error:
                     raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {error}") from error
+                name = trained.setdefault(scaled, name)  # few epochs can make two settings one
                 if specs.setdefault(name, scaled) != scaled:
                     raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs")
                 names.append(name)

@@ -123,6 +123,19 @@ def test_one_seed_gets_no_interval(tmp_path):
     assert "(one seed)" in planted(tmp_path, "radius_cifar10", lambda s: 50 + s.radius, seeds=(0,))
 
 
+def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
+    known = study.load("laptop", {"groups": ["interval_cifar10"], "seeds": [0, 1]})
+
+    def change(made):
+        made["covered"] = {"every10": 0.7, "every25": 0.45, "every50": 0.2}.get(made["name"].split("_")[-2], 0.9)
+
+    gathered = tables.gather(known, write_study(tmp_path, known, change=change))
+    said = prose.paragraph(gathered, known.groups["interval_cifar10"])
+    for rule in ("exact", "released"):
+        assert f"The {rule} rule has covered 90 % (every epoch), 70 % (every 10 epochs)" in said
+    assert said.count("the slides' 40 % is nearest to every 25 epochs") == 2
+
+
 def test_words_for_numbers():
     assert contrast.signed(-0.4) == "−0.40" and contrast.signed(-0.001) == "0.00"
     assert contrast.listed(["a"]) == "a" and contrast.listed(["a", "b", "c"]) == "a, b and c"

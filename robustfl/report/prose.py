@@ -45,7 +45,7 @@ def paragraph(gathered: Gathered, group: Group) -> str:
     """The paragraph of a group."""
     kind = figures.kind(group)
     if kind == "curves":
-        kind = next((k for k in ("radius", "ratio_", "noise") if group.key.startswith(k)), "other")
+        kind = next((k for k in ("radius", "ratio_", "noise", "interval") if group.key.startswith(k)), "other")
     return " ".join(PARAGRAPHS[kind](gathered, group))
 
 
@@ -267,6 +267,24 @@ def _analysis(gathered: Gathered, group: Group) -> list[str]:
     return said
 
 
+def _interval(gathered: Gathered, group: Group) -> list[str]:
+    """Data covered against how often is selected; the slides have one share for all of it."""
+    said = []
+    for method, rule in RULES.items():
+        rows = [r for r in group.rows if r.method == method]
+        if not rows:
+            continue
+        share = {r: 100 * mean(gathered, r, "covered") for r in rows}
+        told = f"The {rule} rule has covered {listed([f'{v:.0f} % ({r.label})' for r, v in share.items()])} of the data at the end"
+        published = gathered.published(group, rows[0]).get("covered")
+        if published is not None:
+            near = min(rows, key=lambda r: abs(share[r] - 100 * published))
+            told += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
+        said.append(told + ".")
+    every, last = group.rows[0], [r for r in group.rows if r.method == group.rows[0].method][-1]
+    return [*said, f"In best accuracy {shown(last)} is {points(contrast(gathered, last, every))} from {shown(every)}."]
+
+
 def _other(gathered: Gathered, group: Group) -> list[str]:
     """A group the slides do not have: every row against full training, or against the group's first row."""
     first = find(group, "full") or group.rows[0]
@@ -283,5 +301,5 @@ def _other(gathered: Gathered, group: Group) -> list[str]:
 
 PARAGRAPHS = {
     "noise": _noise, "radius": _radius, "ratio_": _flr, "ratio": _ratio, "ablations": _ablations,
-    "set_cover": _set_cover, "analysis": _analysis, "other": _other,
+    "set_cover": _set_cover, "analysis": _analysis, "interval": _interval, "other": _other,
 }  # fmt: skip
