@@ -42,6 +42,7 @@ def test_the_published_report_is_of_these_tables(scale):
     assert re.sub(r"\s+", " ", said)[:60] in text
 
 
+@pytest.mark.skipif("laptop" not in SCALES, reason="no laptop records are published yet")
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
     """Training on all points at noise 0.4 loses at least 3 points of its best accuracy; at least three seeds."""
     group = published("laptop").groups["noise_0.4_cifar10"]
