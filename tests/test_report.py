@@ -168,6 +168,19 @@ def test_verdicts_open_the_report_and_lead_to_their_runs(smoke):
     assert links > len(runs) and max(runs) <= len(said["runs"])
 
 
+def test_headlines_say_what_each_rule_s_runs_found(tmp_path):
+    known = study.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2]})
+    gain = {"facility_location": -3, "centrality": 3}
+    better = lambda s: 50 + s.seed + (gain.get(s.method, 0) + 0.1 * s.seed) * (s.weights == "ball")  # noqa: E731
+    config = write_study(tmp_path, known, lambda s: (better(s),) * 2)
+    make_all(known, config, tmp_path / "summary.pdf")
+    said = json.loads((tmp_path / "results/laptop/tables/report.json").read_text())["verdicts"]["headlines"]
+    found = next(h["found"] for h in said if h["key"] == "noise_0.4_headline")
+    exact, released = found.split("; ")
+    assert exact.startswith("exact rule not reproduced (−2.9") and released.startswith("released rule reproduced (+3.1")
+    assert "In short" in text_of(tmp_path / "summary.pdf", 0) and found.split(" (")[0] in text_of(tmp_path / "summary.pdf", 0)
+
+
 def test_verdicts_as_csv_and_markdown(smoke):
     known, _, folder = smoke
     frame = pd.read_csv(folder / "results/smoke/tables/verdicts.csv")

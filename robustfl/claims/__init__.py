@@ -41,6 +41,7 @@ class Claim:
     budgets: tuple = ("epochs",)
     rules: tuple = tuple(RULES)
     scales: tuple = ("smoke", "laptop", "full")
+    headline: bool = False  # told in words at the head of the report, by its first measure and budget
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -38,7 +38,10 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
         "facts": facts(gathered),
         "protocols": protocols(gathered),
         "verdicts": verdicts.summary(judged)
-        | {"said": verdicts.said(judged), "details": verdicts.details(judged, gathered)},
+        | {
+            "headlines": verdicts.headlines(judged), "said": verdicts.said(judged),
+            "details": verdicts.details(judged, gathered),
+        },
         "cost": {"table": cost.table(gathered), "paragraph": cost.paragraph(gathered), "energy": cost.energy_told(gathered)},
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": open_settings(CONFIG_DIR / "experiments.yaml"),

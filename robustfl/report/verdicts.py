@@ -168,6 +168,23 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
     return tables
 
 
+def headlines(verdicts: list[Verdict]) -> list[dict]:
+    """A sentence a headline claim, by its first measure and budget: what is claimed, and what each rule's runs say of it."""
+    found = []
+    for claim in dict.fromkeys(v.comparison.claim for v in verdicts if v.comparison.claim.headline):
+        at = [v for v in verdicts if v.comparison.claim is claim and (v.measure, v.budget) == (claim.measures[0], claim.budgets[0])]
+        words = []
+        for rule, name in RULES.items():
+            told = _reading(at, rule, claim.measures[:1])
+            if told is None:
+                continue
+            verdict = together([v.verdict for v in at if v.comparison.rule in (rule, None)])
+            free = all(v.comparison.rule is None for v in at)
+            words.append(f"{'' if free else name + ' rule '}{verdict} ({told['text']})")
+        found.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
+    return found
+
+
 def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None:
     """What a line says under one rule; None where no comparison depends on it and the first rule's says the same."""
     free = all(v.comparison.rule is None for v in verdicts)
