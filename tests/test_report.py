@@ -132,8 +132,8 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
     gathered = tables.gather(known, write_study(tmp_path, known, change=change))
     said = prose.paragraph(gathered, known.groups["interval_cifar10"])
     for rule in ("exact", "released"):
-        assert f"The {rule} rule has covered 90 % (every epoch), 70 % (every 10 epochs)" in said
-    assert said.count("the slides' 40 % is nearest to every 25 epochs") == 2
+        assert f"The {rule} rule has covered 90 % (every epoch), 70 % (20 selections)" in said
+    assert said.count("the slides' 40 % is nearest to 8 selections") == 2
 
 
 def test_words_for_numbers():

@@ -109,7 +109,7 @@ def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
 def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -> None:
     """One legend under all panels, where it covers no data."""
     labels = [textwrap.fill(label, 34) for label in labels]
-    columns = min(columns, len(labels), 2 if max(map(len, labels)) > 30 else columns)
+    columns = min(columns, len(labels), 110 // (max(map(len, labels)) + 5))  # characters that fit beside each other
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
 
 
