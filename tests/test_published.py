@@ -1,6 +1,7 @@
 """Committed records (results/laptop, results/full) say what their committed tables and report say."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -42,7 +43,14 @@ def test_the_published_report_is_of_these_tables(scale):
     assert re.sub(r"\s+", " ", said)[:60] in text
 
 
-@pytest.mark.skipif("laptop" not in SCALES, reason="no laptop records are published yet")
+def test_the_readme_says_what_the_laptop_report_says():
+    section = Path("README.md").read_text().partition("at the laptop scale\n")[2].partition("\n## ")[0]
+    said = json.loads((RESULTS / "laptop/tables/report.json").read_text())["verdicts"]["headlines"]
+    known = {f"- {h['says']}: {h['found']}." for h in said}
+    lines = [line for line in section.splitlines() if line.startswith("- ")]
+    assert len(lines) >= 5 and set(lines) <= known
+
+
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
     """Training on all points at noise 0.4 loses at least 3 points of its best accuracy; at least three seeds."""
     group = published("laptop").groups["noise_0.4_cifar10"]
