@@ -203,6 +203,8 @@ def test_cost_is_beside_full_training(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
     rows = {(row[1]): row for row in said["cost"]["table"]["rows"]}
     assert rows["random"][2:4] == ["55", "55"] and rows["full"][7] == "1.00×"
+    energy = next(line for line in said["verdicts"]["other"] if line["measure"] == "energy")
+    assert {r["text"] for r in energy["rules"]} == {"no such number"}  # none of these records has one
 
 
 def test_energy_is_told_where_a_device_reports_it(smoke, tmp_path):

@@ -195,7 +195,7 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
     marks = {m: MARKS[together([v.verdict for v in mine if v.measure == m])] for m in measures}
     if len(first) == 1:
         text = spread(first[0])
-    elif all(v.reason.startswith("needs") for v in first):
+    elif all(v.estimate is None or v.reason.startswith("needs") for v in first):  # nothing that could be held against it
         text = first[0].reason
     else:
         low, high = first[0].comparison.claim.bounds
