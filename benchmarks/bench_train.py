@@ -1,6 +1,6 @@
 """One epoch of robust training, ours beside a plain reference loop, in one process and in turn.
 
-python benchmarks/bench_train.py [--images 6000] [--repeats 3]      writes docs/benchmarks/training.md
+python benchmarks/bench_train.py [--images 6000] [--repeats 3] [--page ...]      writes docs/benchmarks/training.md
 
 The reference is the loop as it is usually published: PIL DataLoader without workers, NCHW fp32, gradients by autograd
 with the graph of the whole forward pass, selection by row sums of the full distance matrix, validation in batches of
@@ -30,7 +30,6 @@ from robustfl.spec import RunSpec
 from robustfl.steps import EagerSteps
 from robustfl.train import train
 
-PAGE = Path("docs/benchmarks/training.md")
 PARTS = ("select", "train", "evaluate")
 
 
@@ -140,6 +139,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6000, help="training images of the CPU comparison (50000 = all)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cache", default="cache")
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks/training.md"), help="default: %(default)s")
     args = parser.parse_args()
     torch.set_num_threads(1)
     options = Options(cache=args.cache)
@@ -150,8 +150,8 @@ def main() -> None:
         *cpu_table(args.images, args.repeats, options), "",
         determinism(RunSpec(model="resnet8"), EagerSteps, synthetic(2000, torch.device("cpu"))), "", "## GPU", "", ELSEWHERE,
     ]  # fmt: skip
-    write_text(PAGE, "\n".join(page) + "\n")
-    print(f"wrote {PAGE}")
+    write_text(args.page, "\n".join(page) + "\n")
+    print(f"wrote {args.page}")
 
 
 if __name__ == "__main__":
