@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustfl import figures
 from robustfl.claims import Verdict
-from robustfl.report import cost, prose, verdicts
+from robustfl.report import captions, cost, prose, verdicts
 from robustfl.report.contrast import listed, signed
 from robustfl.study import CONFIG_DIR, Group
 from robustfl.tables import ACCURACIES, Gathered, group_table, shown
@@ -135,7 +135,7 @@ def section(gathered: Gathered, group: Group) -> dict:
         "slide": group.slide,
         "paragraph": prose.paragraph(gathered, group),
         "table": table(gathered, group),
-        "figure": {"file": f"{group.key}.svg", "caption": prose.caption(group)},
+        "figure": {"file": f"{group.key}.svg", "caption": captions.caption(group)},
         "diagnostics": [
             {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": told[kind]}
             for kind in figures.extras(gathered.study, group)
