@@ -7,20 +7,12 @@ Source: Katharopoulos and Fleuret, ICML 2018; Mirzasoleiman, Cao, Leskovec, Neur
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from robustfl.augment import Images
-
-BATCH = {"cpu": 100, "cuda": 2000}  # images a forward pass: on a CPU activations must stay in its caches (half the time of 1000)
-
-
-def autocast(device: torch.device, precision: str):
-    """bf16 autocast, or nothing for fp32."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+from robustfl.inference import features
 
 
 @torch.inference_mode()
@@ -29,26 +21,15 @@ def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, p
     `loss` (d = 1, each point's cross entropy).
 
     labels: (n,) int64, the given ones. Eval mode, no augmentation; the model's mode is restored.
-    Raises ValueError for an unknown space.
+    precision: of the features; logits and gradients are in fp32. Raises ValueError for an unknown space.
     """
     if space not in ("gradient", "logit", "feature", "loss"):
         raise ValueError(f"space must be one of gradient, logit, feature, loss; got {space!r}")
-    training = model.training
-    model.eval()
-    out = []
-    batch = BATCH[labels.device.type]
-    for start in range(0, len(images), batch):
-        with autocast(labels.device, precision):
-            features = model.features(images.plain(start, start + batch))
-        features = features.float()
-        if space == "feature":
-            out.append(features)
-            continue
-        logits, y = model.fc(features), labels[start : start + batch]  # in fp32 whatever the precision of the features
-        if space == "loss":
-            out.append(F.cross_entropy(logits, y, reduction="none")[:, None])
-            continue
-        residual = F.softmax(logits, 1) - F.one_hot(y, logits.shape[1])  # (b, classes)
-        out.append(residual @ model.fc.weight if space == "gradient" else residual)
-    model.train(training)
-    return torch.cat(out)
+    penultimate = features(model, images, precision)
+    if space == "feature":
+        return penultimate
+    logits = model.fc(penultimate)
+    if space == "loss":
+        return F.cross_entropy(logits, labels, reduction="none")[:, None]
+    residual = F.softmax(logits, 1) - F.one_hot(labels, logits.shape[1])  # (n, classes)
+    return residual @ model.fc.weight if space == "gradient" else residual

@@ -10,27 +10,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustfl.augment import Images
-from robustfl.gradients import BATCH, autocast
+from robustfl.inference import features
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> dict[str, float]:
     """loss (mean cross entropy), top1 and top5 (%) on images without augmentation; the model's mode is restored."""
-    training = model.training
-    model.eval()
-    total = torch.zeros(3, dtype=torch.float64, device=labels.device)
-    batch = BATCH[labels.device.type]
-    for start in range(0, len(images), batch):
-        y = labels[start : start + batch]
-        with autocast(labels.device, precision):
-            logits = model(images.plain(start, start + batch))
-        logits = logits.float()
-        hits = logits.topk(5, 1).indices == y[:, None]  # (b, 5)
-        total += torch.stack([F.cross_entropy(logits, y, reduction="sum"), hits[:, 0].sum(), hits.sum()])
-    model.train(training)
-    loss, top1, top5 = total.tolist()
-    n = len(images)
-    return {"loss": loss / n, "top1": 100 * top1 / n, "top5": 100 * top5 / n}
+    logits = model.fc(features(model, images, precision))  # in fp32 whatever the precision of the features
+    top5 = logits.topk(5, 1).indices == labels[:, None]  # (n, 5)
+    sums = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), top5[:, 0].sum(), top5.sum()]).tolist()
+    loss, one, five = (float(v) / len(images) for v in sums)
+    return {"loss": loss, "top1": 100 * one, "top5": 100 * five}
 
 
 @dataclass

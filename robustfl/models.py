@@ -28,9 +28,13 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        if self.pad or self.stride > 1:  # option A: subsample, then pad the new channels with zeros, half on each side
+        return F.relu(out.add_(self.shortcut(x)), inplace=True)
+
+    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        """x itself, or option A: subsampled, then padded with new channels of zeros, half on each side."""
+        if self.pad or self.stride > 1:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
-        return F.relu(out.add_(x), inplace=True)
+        return x
 
 
 class ResNet(nn.Module):

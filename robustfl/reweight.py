@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from robustfl import rng
-from robustfl.gradients import autocast
+from robustfl.inference import autocast
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan
 

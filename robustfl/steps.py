@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustfl.augment import Images
-from robustfl.gradients import autocast
+from robustfl.inference import autocast
 from robustfl.spec import RunSpec
 
 

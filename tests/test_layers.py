@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 LAYERS = [  # a package stands for all its modules
-    {"spec", "rng"},
+    {"spec", "rng", "capture"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
-    {"gradients", "selection"},
+    {"inference", "gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
     {"choose", "run"},
     {"tables", "figures", "claims", "statistics", "report", "worker", "server", "cli", "__main__"},
