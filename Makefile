@@ -1,7 +1,8 @@
 # make summary: set everything up, run the study at the configured scale, build report/summary.pdf
 # make test:    set everything up, run the tests
+# make test-kernel: the tests of the GPU kernel on a machine without one, with Triton, 0.3 GB
 # make bench, bench-select, bench-train, faults: measurements, and faults injected into real runs (minutes each)
-.PHONY: summary test bench bench-select bench-train faults clean
+.PHONY: summary test test-kernel bench bench-select bench-train faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -16,6 +17,10 @@ summary: $(ENV)
 
 test: $(ENV)
 	$(RUN) python -m pytest tests
+
+test-kernel: $(ENV)
+	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
+	$(RUN) python -m pytest tests/test_selection_cuda.py
 
 bench: $(ENV)
 	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"

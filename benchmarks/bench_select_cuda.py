@@ -92,7 +92,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
     parser.add_argument("--device", default="cuda", help="cpu tries the script with the torch engine (default: %(default)s)")
     parser.add_argument("--points", type=int, help="points of a class, to try the script")
+    parser.add_argument(
+        "--sizes", type=int, nargs=3, metavar=("COLUMNS", "ROWS", "WARPS"), help="other ones for the Triton kernel, to tune it"
+    )
     args = parser.parse_args()
+    if args.sizes:
+        from robustfl.selection import greedy_triton
+
+        greedy_triton.COLUMNS, greedy_triton.ROWS, greedy_triton.WARPS = args.sizes
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("device must be present; got cuda, and torch sees no CUDA device")

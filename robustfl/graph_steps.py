@@ -10,18 +10,17 @@ into fixed buffers once an epoch; totals are summed on the device; the tail batc
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from robustfl import capture
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan
 
 WARM_UP = 3  # eager steps on the side stream before a capture, as torch's documentation asks
-CAPTURE = threading.Lock()  # several runs share a device; graphs are captured one at a time
 
 
 class GraphSteps(EagerSteps):
@@ -55,7 +54,7 @@ class GraphSteps(EagerSteps):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
             if self.graph is None and k >= size:
-                with CAPTURE:
+                with capture.LOCK:
                     self._warm_up()
                     self.graph = self._record()
             self.lr.fill_(plan.lr)

@@ -1,4 +1,5 @@
-"""The Triton kernel makes the CPU engine's picks: on a CUDA device where there is one, else in Triton's interpreter."""
+"""The Triton kernel makes the CPU engine's picks: on a CUDA device where there is one, else in Triton's interpreter, and it
+compiles for a GPU anywhere."""
 
 import os
 import subprocess
@@ -10,29 +11,64 @@ import pytest
 import torch
 
 import robustfl
-from robustfl.selection import greedy_numpy
+from robustfl.selection import engines, greedy_numpy
 
 INTERPRETED = """
+import sys
 import numpy as np, torch
 from robustfl.selection import greedy_numpy, greedy_triton
+greedy_triton.COLUMNS, greedy_triton.CHUNK, greedy_triton.ROWS = map(int, sys.argv[1:])
 r = np.random.default_rng(0)
 matrices = []
-for n in (1, 2, 7, 33, 40):
+for n in (1, 2, 7, 33, 40, 90):
     x = r.integers(0, 2**18 if n != 33 else 3, size=(n, n)).astype(np.int32)  # 33: ties everywhere
     matrices.append(x + x.T)
-wanted = [1, 2, 3, 33, 20]
+wanted = [1, 2, 3, 33, 20, 60]
 for (picks, gains), matrix, k in zip(greedy_triton.greedy([torch.from_numpy(m) for m in matrices], wanted), matrices, wanted):
     expected = greedy_numpy.greedy(matrix, k)
     assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
 """
 
+COMPILED = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from robustfl.selection import greedy_triton as g
+wide = ("start", "gain", "gains", "tops", "tops_then")
+constants = {"SLOTS": 16, "COLUMNS": g.COLUMNS, "CHUNK": g.CHUNK, "ROWS": g.ROWS}
+kinds = {name: "i32" if name in ("N", "K", "TILES") else "*i64" if name in wide else "*i32" for name in g.step.arg_names}
+source = ASTSource(
+    fn=g.step, signature=kinds | dict.fromkeys(constants, "constexpr"),
+    constexprs={(g.step.arg_names.index(name),): value for name, value in constants.items()},
+)
+code = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": g.WARPS}).asm
+assert "sm_90" in code["ptx"] and len(code["cubin"]) > 1000
+"""
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
-def test_kernel_in_the_interpreter_makes_the_same_picks():
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+
+
+def in_a_process(code: str, *arguments: str, **environment: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], env=os.environ | environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@needs_triton
+@pytest.mark.parametrize("sizes", [("512", "8192", "16"), ("16", "32", "4")], ids=["one program a class", "several"])
+def test_kernel_in_the_interpreter_makes_the_same_picks(sizes):
+    in_a_process(INTERPRETED, *sizes, TRITON_INTERPRET="1")
+
+
+@needs_triton
+def test_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
+    in_a_process(COMPILED, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+
+
+@pytest.mark.parametrize(("memory", "groups"), [(10**9, [[0, 1, 2, 3]]), (4 * 200, [[0, 1], [2], [3]]), (0, [[0], [1], [2], [3]])])
+def test_classes_that_do_not_fit_together_go_one_after_another(memory, groups):
+    assert [list(group) for group in engines.together([b"1" * n for n in (10, 10, 20, 3)], memory)] == groups
 
 
 def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):

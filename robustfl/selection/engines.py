@@ -73,19 +73,29 @@ def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
 
 def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
-    found, steps, small = [], [], {}
+    greedy = import_module(f"robustfl.selection.greedy_{engine}").greedy
+    found, steps = [], []
     if engine == "triton":
-        from robustfl.selection import greedy_triton
-    greedy = import_module(f"robustfl.selection.greedy_{engine if engine != 'triton' else 'torch'}").greedy
-    for c, (similarity, step) in enumerate(similarities(clouds, engine)):
-        steps.append(step)
-        if engine == "triton" and len(similarity) <= greedy_triton.LARGEST:
-            small[c] = similarity  # these run together, so they are held together
-            found.append(None)
-        else:
-            found.append(greedy(similarity, wanted[c]))
-    if small:
-        together = greedy_triton.greedy(list(small.values()), [wanted[c] for c in small])
-        for c, result in zip(small, together):
-            found[c] = result
+        for group in together(clouds, free(engine, clouds[0].rows) // 4):
+            matrices, own = zip(*similarities([clouds[c] for c in group], engine))
+            found += greedy(list(matrices), [wanted[c] for c in group])
+            steps += own
+            del matrices  # before the next group's are made
+    else:
+        for (matrix, step), k in zip(similarities(clouds, engine), wanted):
+            found.append(greedy(matrix, k))
+            steps.append(step)
     return [(np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)]
+
+
+def together(clouds: list[Cloud], memory: int) -> list[range]:
+    """Classes, in their order, in groups whose matrices S take at most so many bytes, or of one class."""
+    groups, held = [], memory
+    for c, cloud in enumerate(clouds):
+        need = 4 * len(cloud) ** 2
+        if held + need > memory:
+            groups.append(range(c, c))
+            held = 0
+        groups[-1] = range(groups[-1].start, c + 1)
+        held += need
+    return groups
