@@ -27,6 +27,11 @@ wanted = [1, 2, 3, 33, 20, 60]
 for (picks, gains), matrix, k in zip(greedy_triton.greedy([torch.from_numpy(m) for m in matrices], wanted), matrices, wanted):
     expected = greedy_numpy.greedy(matrix, k)
     assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
+
+import robustfl
+points, labels = r.normal(size=(60, 5)).astype(np.float32), np.repeat([0, 1, 2], (40, 19, 1))
+ours, cpu = (robustfl.select(points, labels, ratio=0.4, engine=engine) for engine in ("triton", "numpy"))
+assert ours.indices.tolist() == cpu.indices.tolist() and ours.gains.tolist() == cpu.gains.tolist()
 """
 
 COMPILED = """
