@@ -1,5 +1,5 @@
-"""The Triton kernel makes the CPU engine's picks: on a CUDA device where there is one, else in Triton's interpreter, and it
-compiles for a GPU anywhere."""
+"""The Triton kernels make the CPU engine's matrix and picks: on a CUDA device where there is one, else in Triton's interpreter,
+and they compile for a GPU anywhere."""
 
 import os
 import subprocess
@@ -30,24 +30,50 @@ for (picks, gains), matrix, k in zip(greedy_triton.greedy([torch.from_numpy(m) f
 
 import robustfl
 points, labels = r.normal(size=(60, 5)).astype(np.float32), np.repeat([0, 1, 2], (40, 19, 1))
-ours, cpu = (robustfl.select(points, labels, ratio=0.4, engine=engine) for engine in ("triton", "numpy"))
-assert ours.indices.tolist() == cpu.indices.tolist() and ours.gains.tolist() == cpu.gains.tolist()
+points[3] = points[17]
+for metric in ("euclidean", "sqeuclidean", "cosine", "precomputed"):
+    given = points @ points.T if metric == "precomputed" else points
+    given = (given + given.T) / 2 if metric == "precomputed" else given
+    ours, cpu = (robustfl.select(given, labels, ratio=0.4, metric=metric, engine=engine) for engine in ("triton", "numpy"))
+    assert ours.indices.tolist() == cpu.indices.tolist() and ours.gains.tolist() == cpu.gains.tolist(), metric
+"""
+
+SIMILARITIES = """
+import numpy as np, torch
+from robustfl.selection import greedy_numba, similarity_triton
+from robustfl.selection.distances import Cloud
+r = np.random.default_rng(0)
+for scale in (1, 1e-6, 1e6):
+    points = (r.normal(size=(150, 7)) * scale + 3 * scale).astype(np.float32)
+    points[5] = points[9]
+    for metric in ("euclidean", "sqeuclidean", "cosine"):
+        ours, step = similarity_triton.similarity(Cloud(torch.from_numpy(points), metric))
+        cpu, expected = greedy_numba.similarity(Cloud(points, metric), np.empty(150 * 150, np.int32))
+        assert step == expected and torch.equal(ours, ours.T) and ours[5, 9] == ours.max()
+        assert np.array_equal(ours.numpy(), cpu), (scale, metric)
 """
 
 COMPILED = """
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from robustfl.selection import greedy_triton as g
-wide = ("start", "gain", "gains", "tops", "tops_then")
-constants = {"SLOTS": 16, "COLUMNS": g.COLUMNS, "CHUNK": g.CHUNK, "ROWS": g.ROWS}
-kinds = {name: "i32" if name in ("N", "K", "TILES") else "*i64" if name in wide else "*i32" for name in g.step.arg_names}
-source = ASTSource(
-    fn=g.step, signature=kinds | dict.fromkeys(constants, "constexpr"),
-    constexprs={(g.step.arg_names.index(name),): value for name, value in constants.items()},
+from robustfl.selection import greedy_triton as g, similarity_triton as s
+
+def check(kernel, others, constants, warps):
+    kinds = {name: others.get(name, "*i32") for name in kernel.arg_names} | dict.fromkeys(constants, "constexpr")
+    values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=kernel, signature=kinds, constexprs=values)
+    code = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm
+    assert "sm_90" in code["ptx"] and len(code["cubin"]) > 1000
+
+wide = dict.fromkeys(("start", "gain", "gains", "tops", "tops_then"), "*i64")
+check(
+    g.step, wide | dict.fromkeys(("N", "K", "TILES"), "i32"),
+    {"SLOTS": 16, "COLUMNS": g.COLUMNS, "CHUNK": g.CHUNK, "ROWS": g.ROWS}, g.WARPS,
 )
-code = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": g.WARPS}).asm
-assert "sm_90" in code["ptx"] and len(code["cubin"]) > 1000
+numbers = dict.fromkeys(("m", "d", "top"), "i32") | dict.fromkeys(("factor", "inverse"), "fp32")
+for root in (True, False):
+    check(s.fill, numbers | {"X": "*fp64"}, {"ROOT": root, "SIDE": s.SIDE}, s.WARPS)
 """
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
@@ -67,7 +93,12 @@ def test_kernel_in_the_interpreter_makes_the_same_picks(sizes):
 
 
 @needs_triton
-def test_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
+def test_similarities_in_the_interpreter_are_those_of_the_cpu():
+    in_a_process(SIMILARITIES, TRITON_INTERPRET="1")
+
+
+@needs_triton
+def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     in_a_process(COMPILED, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
 
 
@@ -107,8 +138,21 @@ def test_on_a_gpu_the_same_matrix_gives_the_same_picks(engine):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_selection_from_points_is_worth_the_same():
-    """Distances may round differently there, so F is compared, not picks."""
+    """Distances may round differently there in a last bit, so F is compared, not picks."""
     r = np.random.default_rng(1)
     points, labels = torch.from_numpy(r.normal(size=(3000, 64)).astype(np.float32)), torch.arange(3000) % 10
     cpu, gpu = robustfl.select(points, labels, ratio=0.4), robustfl.select(points.cuda(), labels.cuda(), ratio=0.4)
     assert gpu.gains.sum() == pytest.approx(cpu.gains.sum(), rel=1e-6) and len(gpu) == len(cpu)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
+def test_on_a_gpu_similarities_are_within_a_step_of_the_cpus(metric):
+    from robustfl.selection import greedy_numba, similarity_triton
+    from robustfl.selection.distances import Cloud
+
+    points = np.random.default_rng(2).normal(size=(1111, 64)).astype(np.float32)
+    ours, step = similarity_triton.similarity(Cloud(torch.from_numpy(points).cuda(), metric))
+    cpu, expected = greedy_numba.similarity(Cloud(points, metric), np.empty(1111**2, np.int32))
+    assert step == expected and torch.equal(ours, ours.T) and np.abs(ours.cpu().numpy() - cpu).max() <= 1

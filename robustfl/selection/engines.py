@@ -17,7 +17,7 @@ from robustfl.selection.distances import Cloud
 
 ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 # Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the float32 distances
-# and a temporary of their size.
+# and a temporary of their size; with Triton, that is so for a precomputed matrix.
 BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 24}
 
 
@@ -67,6 +67,10 @@ def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
 
         buffer = np.empty(max(len(cloud) for cloud in clouds) ** 2, dtype=np.int32)
         yield from (greedy_numba.similarity(cloud, buffer) for cloud in clouds)
+    elif engine == "triton" and clouds[0].metric != "precomputed":
+        from robustfl.selection import similarity_triton
+
+        yield from map(similarity_triton.similarity, clouds)
     else:
         yield from (grid.similarity(cloud.matrix(), cloud.bound) for cloud in clouds)
 
