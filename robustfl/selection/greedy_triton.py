@@ -126,21 +126,21 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
             )
 
     if device.type == "cuda":
-        _replay(launch, most, device)
+        with torch.cuda.device(device):  # Triton launches on the current one
+            _replay(launch, most)
     else:
         launch(most)
     picks, gains = picks.cpu().long(), gains.cpu()
     return [grid.rebase(s, picks[c, :k], gains[c, :k]) for c, (s, k) in enumerate(zip(similarities, wanted))]
 
 
-def _replay(launch, steps: int, device: torch.device) -> None:
+def _replay(launch, steps: int) -> None:
     """launch(steps) without Python between the steps: a graph of STEPS of them, replayed; a step past the last does nothing."""
     launch(min(2, steps))  # compiles; what is compiled within a capture breaks it
     if steps <= 2:
         return
-    stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
-    caller = torch.cuda.current_stream(device)
-    stream.wait_stream(caller)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         with capture.LOCK:  # not torch.cuda.graph, which collects garbage and empties the cache each time
             graph.capture_begin(capture_error_mode="thread_local")
@@ -148,4 +148,4 @@ def _replay(launch, steps: int, device: torch.device) -> None:
             graph.capture_end()
         for _ in range(triton.cdiv(steps - 2, STEPS)):
             graph.replay()
-    caller.wait_stream(stream)
+    stream.synchronize()  # before the graph and the buffers go

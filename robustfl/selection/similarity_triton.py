@@ -42,8 +42,9 @@ def similarity(cloud: Cloud) -> tuple[torch.Tensor, float]:
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     side = triton.cdiv(m, SIDE)
-    fill[(side, side)](
-        cloud.rows.T.contiguous(), S, m, d, factor, 1 / step, top,
-        ROOT=cloud.metric == "euclidean", SIDE=SIDE, num_warps=WARPS,
-    )  # fmt: skip
+    with torch.cuda.device_of(S):  # Triton launches on the current device; does nothing for a tensor on the CPU
+        fill[(side, side)](
+            cloud.rows.T.contiguous(), S, m, d, factor, 1 / step, top,
+            ROOT=cloud.metric == "euclidean", SIDE=SIDE, num_warps=WARPS,
+        )  # fmt: skip
     return S, step
