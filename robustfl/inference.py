@@ -23,33 +23,39 @@ def autocast(device: torch.device, precision: str):
 
 @torch.inference_mode()
 def features(model: nn.Module, images: Images, precision: str = "fp32") -> torch.Tensor:
-    """(n, d) float32 penultimate features of images without augmentation, on their device; the model's mode is restored.
+    """(n, d) float32 penultimate features of n >= 1 images without augmentation, on their device, in eval mode; the model's mode
+    is restored.
 
-    model: anything with `features`, see `models.ResNet`.
+    model: a module with `features`, see `models.ResNet`.
     """
     training = model.training
-    model.eval()
     device = images.pixels.device
     batch = BATCH[device.type]
-    run = _fused(model, precision) if device.type == "cpu" and _can_fuse(model) else model.features
+    run = _fused(model, precision) if device.type == "cpu" and _can_fuse(model, precision) else model.features
     out = []
-    for start in range(0, len(images), batch):
-        with autocast(device, precision):
-            out.append(run(images.plain(start, start + batch)).float())
-    model.train(training)
+    model.eval()
+    try:
+        for start in range(0, len(images), batch):
+            with autocast(device, precision):
+                out.append(run(images.plain(start, start + batch)).float())
+    finally:
+        model.train(training)
     return torch.cat(out)
 
 
-def _can_fuse(model: nn.Module) -> bool:
-    """oneDNN's ReLU turns NaN into 0, so that a network with a parameter that is not finite must go the plain way."""
-    if not torch.backends.mkldnn.is_available() or not isinstance(model, ResNet):
+def _can_fuse(model: nn.Module, precision: str) -> bool:
+    """Not another network than ResNet itself, nor bf16 where oneDNN has none. Nor a parameter that is not finite: oneDNN's ReLU
+    turns NaN into 0, and what cannot be trusted would look sound."""
+    if type(model) is not ResNet or not torch.backends.mkldnn.is_available():
+        return False
+    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     return bool(nn.utils.get_total_norm([t for t in model.state_dict().values() if t.is_floating_point()]).isfinite())
 
 
 def _fused(model: ResNet, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """`model.features` in eval mode with batch norm folded into the convolutions, and ReLU and the shortcut's sum done by
-    oneDNN as it writes a convolution's output: about a fifth of the time less, other rounding.
+    oneDNN as it writes a convolution's output: less time (`make bench`), other rounding.
 
     The operations are those that torch.compile's CPU backend makes of a frozen model.
     """
@@ -71,7 +77,8 @@ def _fused(model: ResNet, precision: str) -> Callable[[torch.Tensor], torch.Tens
         x = relu(x.to(dtype), *stem, "relu", [], "")
         for block, first, second in blocks:
             out = relu(x, *first, "relu", [], "")
-            x = sum_relu(block.shortcut(x), out, *second, "add", 1.0, "relu", [], "")  # in place of the shortcut
+            summand = block.shortcut(x).contiguous(memory_format=torch.channels_last)  # as the sum, done in its place, needs it
+            x = sum_relu(summand, out, *second, "add", 1.0, "relu", [], "")
         return x.mean((2, 3), dtype=torch.float32)
 
     return run

@@ -1,5 +1,9 @@
 """Passes without gradients: fused ones on a CPU are those of the plain network."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +12,7 @@ from torch import nn
 from robustfl import inference, models
 from robustfl.augment import Images
 
-CASES = [("resnet8", 3, 32), ("resnet14", 3, 32), ("resnet8_stride2", 3, 32), ("resnet8", 1, 28)]
+CASES = [("resnet8", 3, 32), ("resnet14", 3, 32), ("resnet8_stride2", 3, 32), ("resnet8", 1, 28), ("resnet14_stride2", 1, 28)]
 
 
 def trained(name: str, channels: int) -> models.ResNet:
@@ -63,6 +67,36 @@ def test_any_network_with_features_will_do():
     torch.testing.assert_close(inference.features(Wrapped(model), images), plain(model, images))
 
 
+def test_a_network_derived_from_ours_keeps_its_own_features():
+    class Scaled(models.ResNet):
+        def features(self, x):
+            return 2 * super().features(x)
+
+    model, images = trained("resnet8", 3), some_images(7, 3, 32)
+    scaled = Scaled(8, 3, 10)
+    scaled.load_state_dict(model.state_dict())
+    torch.testing.assert_close(inference.features(scaled, images), 2 * plain(model, images))
+
+
+def test_bf16_runs_on_a_processor_without_it():
+    """As autocast does there; oneDNN is told to be such a processor's."""
+    code = (
+        "import torch; torch.set_num_threads(1); from test_inference import *;"
+        "model, images = trained('resnet8', 3), some_images(7, 3, 32);"
+        "torch.testing.assert_close(inference.features(model, images, 'bf16'), plain(model, images), rtol=0.1, atol=0.1)"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": "tests"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_mode_is_restored_after_an_error():
+    model = trained("resnet8", 3).train()
+    with pytest.raises(RuntimeError):
+        inference.features(model, some_images(3, 1, 32))
+    assert model.training
+
+
 def test_the_network_is_left_as_it_was():
     model, images = trained("resnet8", 3).train(), some_images(7, 3, 32)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -72,7 +106,7 @@ def test_the_network_is_left_as_it_was():
 
 @pytest.mark.parametrize("where", ["bn.running_mean", "conv.weight", "blocks.2.bn2.bias"])
 def test_a_network_that_is_not_finite_gives_features_that_are_not(where):
-    """So that selection and evaluation refuse it; oneDNN's ReLU would turn NaN into 0."""
+    """So that selection refuses it; oneDNN's ReLU would turn NaN into 0."""
     model, images = trained("resnet8", 3), some_images(3, 3, 32)
     model.state_dict()[where][0] = torch.nan
     assert inference.features(model, images).isnan().any()
