@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import robustfl
-from robustfl.selection import engines
+from robustfl.selection import engines, grid
 from robustfl.selection.distances import Cloud, classes
 
 CASES = ((10, 5000, 20.0), (100, 500, 20.0))  # classes, points of each, target in ms
@@ -47,7 +47,7 @@ def measure(count: int, n: int, engine: str, device: torch.device) -> tuple[list
     labels = np.arange(count * n) % count
     clouds = [Cloud(points[torch.from_numpy(where).to(device)]) for _, where in classes(labels)]
     wanted = [int(RATIO * n)] * count
-    matrices = [matrix for matrix, _ in engines.similarities(clouds, engine)]
+    matrices = [grid.similarity(cloud.matrix(), cloud.bound)[0] for cloud in clouds]  # the same for every engine
     if engine == "triton":
         from robustfl.selection import greedy_triton
 

@@ -126,11 +126,10 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
     fresh = multiprocessing.get_context("spawn")  # a process for each way: no other's compiled code, none of its memory
     with ExitStack() as stack:
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=fresh)) for name in WAYS}
-        compiling = 0.0
-        for name in WAYS:  # the first epoch of a process, which compiles, is told apart
+        for name in WAYS:  # the first epoch of a process, which compiles, is kept out
             start = time.perf_counter()
             processes[name].submit(epoch, name, 1000, options).result()
-            compiling = max(compiling, time.perf_counter() - start)
+        compiling = time.perf_counter() - start  # of the last way
         seconds = {name: [] for name in WAYS}
         for _ in range(repeats):
             for name in WAYS:

@@ -20,7 +20,7 @@ def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, p
     """(n, d) float32 on the images' device: `gradient` (d = 64), `logit` (p - y, d = classes), `feature` (d = 64) or
     `loss` (d = 1, each point's cross entropy).
 
-    labels: (n,) int64, the given ones. Eval mode, no augmentation; the model's mode is restored.
+    model: a module with `features` and its last layer `fc`, see `models.ResNet`. labels: (n,) int64, the given ones. Eval mode, no augmentation; the model's mode is restored.
     precision: of the features; logits and gradients are in fp32. Raises ValueError for an unknown space.
     """
     if space not in ("gradient", "logit", "feature", "loss"):

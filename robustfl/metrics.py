@@ -15,7 +15,10 @@ from robustfl.inference import features
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> dict[str, float]:
-    """loss (mean cross entropy), top1 and top5 (%) on images without augmentation; the model's mode is restored."""
+    """loss (mean cross entropy), top1 and top5 (%) on images without augmentation; the model's mode is restored.
+
+    model: a module with `features` and its last layer `fc`, see `models.ResNet`; labels: (n,) int64.
+    """
     logits = model.fc(features(model, images, precision))  # in fp32 whatever the precision of the features
     top5 = logits.topk(5, 1).indices == labels[:, None]  # (n, 5)
     sums = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), top5[:, 0].sum(), top5.sum()]).tolist()

@@ -99,7 +99,7 @@ def train(
 ) -> Progress:  # fmt: skip
     """Train `model` in place for the epochs left, calling select(epoch, model) before each and on_epoch after it.
 
-    Epochs count from 1. Raises TrainingError when the epoch's loss is not finite.
+    Epochs count from 1. Raises TrainingError when the epoch's training or test loss is not finite.
     """
     steps = steps or EagerSteps(model, data, spec)
     progress = progress or Progress()
@@ -112,9 +112,9 @@ def train(
         totals = steps.epoch(plan_epoch(subset, at, data, spec, epoch, lr))
         loss, given, true = totals.tolist()  # the epoch's one synchronisation
         trained, spent = clock(), meter()
-        if not math.isfinite(loss):
-            raise TrainingError(f"training loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")
+        _must_be_finite("training", loss, epoch, lr)
         test = evaluate(model, data.test, data.test_labels, spec.precision)
+        _must_be_finite("test", test["loss"], epoch, lr)
         heldout = None
         if data.heldout is not None:
             heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
@@ -141,3 +141,8 @@ def train(
         )
         on_epoch(progress)
     return progress
+
+
+def _must_be_finite(what: str, loss: float, epoch: int, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(f"{what} loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")

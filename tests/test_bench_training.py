@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from robustfl import augment, gradients
+from robustfl import augment, gradients, inference
 from robustfl.run import Options, new_model, prepare
 from robustfl.spec import RunSpec
 from robustfl.steps import EagerSteps, Plan
@@ -38,8 +38,11 @@ def test_bench_training_step(benchmark, data, precision):
     assert torch.isfinite(totals).all()
 
 
+@pytest.mark.parametrize("way", ["fused", "plain"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bench_gradient_pass(benchmark, data, precision):
+def test_bench_gradient_pass(benchmark, data, precision, way, monkeypatch):
+    if way == "plain":
+        monkeypatch.setattr(inference, "_can_fuse", lambda model, precision: False)
     points = benchmark(gradients.points, new_model(SPEC, CPU), data.images, data.given, "gradient", precision)
     assert points.shape == (len(data.images), 64)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from robustfl import inference, models
 from robustfl.augment import Images
+from robustfl.metrics import evaluate
 
 CASES = [("resnet8", 3, 32), ("resnet14", 3, 32), ("resnet8_stride2", 3, 32), ("resnet8", 1, 28), ("resnet14_stride2", 1, 28)]
 
@@ -110,3 +111,13 @@ def test_a_network_that_is_not_finite_gives_features_that_are_not(where):
     model, images = trained("resnet8", 3), some_images(3, 3, 32)
     model.state_dict()[where][0] = torch.nan
     assert inference.features(model, images).isnan().any()
+
+
+def test_evaluation_is_that_of_the_plain_network():
+    model, images = trained("resnet8", 3), some_images(40, 3, 32)
+    logits = model.fc(plain(model, images)).detach()
+    labels = torch.where(torch.arange(40) % 2 == 0, logits.argmax(1), torch.arange(40) % 10)
+    place = (logits > logits.gather(1, labels[:, None])).sum(1)  # 0: the label has the largest logit
+    measured = evaluate(model, images, labels)
+    assert measured["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert (measured["top1"], measured["top5"]) == tuple(100 * (place < k).double().mean().item() for k in (1, 5))

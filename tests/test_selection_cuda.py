@@ -67,10 +67,11 @@ def check(kernel, others, constants, warps):
     assert "sm_90" in code["ptx"] and len(code["cubin"]) > 1000
 
 wide = dict.fromkeys(("start", "gain", "gains", "tops", "tops_then"), "*i64")
-check(
-    g.step, wide | dict.fromkeys(("N", "K", "TILES"), "i32"),
-    {"SLOTS": 16, "COLUMNS": g.COLUMNS, "CHUNK": g.CHUNK, "ROWS": g.ROWS}, g.WARPS,
-)
+for slots in (1, 16):
+    check(
+        g.step, wide | dict.fromkeys(("N", "K", "TILES"), "i32"),
+        {"SLOTS": slots, "COLUMNS": g.COLUMNS, "CHUNK": g.CHUNK, "ROWS": g.ROWS}, g.WARPS,
+    )
 numbers = dict.fromkeys(("m", "d", "top"), "i32") | dict.fromkeys(("factor", "inverse"), "fp32")
 for root in (True, False):
     check(s.fill, numbers | {"X": "*fp64"}, {"ROOT": root, "SIDE": s.SIDE}, s.WARPS)
@@ -132,6 +133,22 @@ def test_on_a_gpu_the_same_matrix_gives_the_same_picks(engine):
             from robustfl.selection import greedy_torch
 
             picks, gains = greedy_torch.greedy(torch.from_numpy(matrix).cuda(), k)
+        assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_classes_of_many_sizes_together():
+    from robustfl.selection import greedy_triton
+
+    r, matrices = np.random.default_rng(3), []
+    for n in (3000, 1, 700, 1600):
+        half = r.integers(0, 2**20, size=(n, n)).astype(np.int32)
+        matrices.append(np.minimum(half, half.T))
+    wanted = [900, 1, 700, 65]
+    found = greedy_triton.greedy([torch.from_numpy(m).cuda() for m in matrices], wanted)
+    for (picks, gains), matrix, k in zip(found, matrices, wanted):
+        expected = greedy_numpy.greedy(matrix, k)
         assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
 
 

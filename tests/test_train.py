@@ -115,6 +115,13 @@ def test_loss_that_is_not_finite_stops_the_run(tiny, options, tmp_path):
     assert not (tmp_path / "out/metrics.json").exists()
 
 
+def test_a_last_step_that_ruins_the_network_stops_the_run(tiny, options, tmp_path):
+    spec = dataclasses.replace(tiny, lr=1e30, epochs=1, batch_size=256)  # one step, from a loss that is finite
+    with pytest.raises(TrainingError, match=r"test loss must be finite; got (nan|inf) in epoch 1"):
+        run(spec, tmp_path / "out", "run", options)
+    assert not (tmp_path / "out/metrics.json").exists()
+
+
 def test_a_complete_record_is_kept_and_a_stale_one_refused(tiny, options, tmp_path):
     run(tiny, tmp_path / "out", "run", options)
     before = (tmp_path / "out/metrics.json").read_bytes()

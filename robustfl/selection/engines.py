@@ -17,8 +17,13 @@ from robustfl.selection.distances import Cloud
 
 ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 # Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the float32 distances
-# and a temporary of their size; with Triton, that is so for a precomputed matrix.
-BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 24}
+# and a temporary of their size.
+BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
+
+
+def entry(engine: str, metric: str) -> int:
+    """Bytes per entry of a class's (m, m) matrix."""
+    return BYTES["torch" if engine == "triton" and metric == "precomputed" else engine]
 
 
 def resolve(engine: str, points) -> str:

@@ -38,10 +38,11 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
     points = engines.place(points, engine)
-    largest = _largest(memory, engine, points)
+    each = engines.entry(engine, metric)
+    largest = _largest(memory, each, engine, points)
     groups = [where for _, where in classes(labels)]
     wanted = [checks.count(ratio, len(where)) for where in groups]
-    kinds = [_kind(algorithm, len(where), largest, engine) for where in groups]
+    kinds = [_kind(algorithm, len(where), largest, each) for where in groups]
     clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
     whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
     found = dict(
@@ -58,16 +59,16 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     )
 
 
-def _largest(memory: int | None, engine: str, points) -> int:
-    """Points of the largest class whose matrix fits."""
-    if memory is not None and memory < engines.BYTES[engine]:
-        raise ValueError(f"memory must be at least {engines.BYTES[engine]} bytes for engine={engine!r}; got {memory!r}")
-    return math.isqrt(int((engines.free(engine, points) // 2 if memory is None else memory) // engines.BYTES[engine]))
+def _largest(memory: int | None, each: int, engine: str, points) -> int:
+    """Points of the largest class whose matrix, of so many bytes an entry, fits."""
+    if memory is not None and memory < each:
+        raise ValueError(f"memory must be at least {each} bytes for engine={engine!r}; got {memory!r}")
+    return math.isqrt(int((engines.free(engine, points) // 2 if memory is None else memory) // each))
 
 
-def _kind(algorithm: str, m: int, largest: int, engine: str) -> str:
+def _kind(algorithm: str, m: int, largest: int, each: int) -> str:
     """What is done with a class of m points."""
-    need = engines.BYTES[engine] * m * m
+    need = each * m * m
     if algorithm == "exact" and m > largest:
         raise MemoryError(
             f"points of a class must be at most {largest} for algorithm='exact' in the memory allowed; got {m} ({need:,} bytes)"

@@ -2,8 +2,9 @@
 
 A program owns COLUMNS candidates of a class. It takes the class's pick from the best candidate of every program, lists the
 points whose best similarity the pick raised, subtracts those rows of S from its own candidates' gains, and names its best
-candidate for the next step. What others read it writes into a second buffer, so that a step has no order among programs;
-the step's number lies on the device, so that one CUDA graph of STEPS launches can be replayed to the end.
+candidate for the next step. What others read it writes into a second buffer, or every program writes the same (the list), so
+that a step has no order among programs; the step's number lies on the device, so that one CUDA graph of STEPS launches can be
+replayed to the end.
 Fixed-point S and integer sums: given the same S, the picks are the CPU's.
 
 Not yet run on a GPU, and its speed not measured: it was checked in Triton's interpreter against the CPU engine and compiled
@@ -40,7 +41,7 @@ def step(
     t, n = tl.load(now), tl.load(size + c)
     if c + tile == 0:
         tl.store(then, t + 1)
-    if t >= tl.load(wanted + c):
+    if (t >= tl.load(wanted + c)) | (tile * COLUMNS >= n):
         return
     slot = tl.arange(0, SLOTS)
     each = tl.load(tops + c * TILES + slot, mask=slot < TILES, other=-1)
@@ -53,14 +54,14 @@ def step(
     S += tl.load(start + c)
     line = S + pick.to(tl.int64) * n
     best += c * N
-    mine = (c * TILES + tile) * N  # the program's own lists
+    rows, old, new = rows + c * N, old + c * N, new + c * N  # the programs of a class write the same there
     count = 0
     for first in range(0, n, CHUNK):
         i = first + tl.arange(0, CHUNK)
         before = tl.load(best + i, mask=i < n, other=0)
         after = tl.load(line + i, mask=i < n, other=0)
         rose = after > before
-        place = mine + count + tl.cumsum(rose.to(tl.int32), axis=0) - 1
+        place = count + tl.cumsum(rose.to(tl.int32), axis=0) - 1
         tl.store(rows + place, i, mask=rose)
         tl.store(old + place, before, mask=rose)
         tl.store(new + place, after, mask=rose)
@@ -72,9 +73,9 @@ def step(
     for q in range(0, count, ROWS):
         entry = q + tl.arange(0, ROWS)
         there = entry < count
-        i = tl.load(rows + mine + entry, mask=there, other=0).to(tl.int64)[:, None]
-        low = tl.load(old + mine + entry, mask=there, other=0)[:, None]
-        high = tl.load(new + mine + entry, mask=there, other=0)[:, None]
+        i = tl.load(rows + entry, mask=there, other=0).to(tl.int64)[:, None]
+        low = tl.load(old + entry, mask=there, other=0)[:, None]
+        high = tl.load(new + entry, mask=there, other=0)[:, None]
         block = tl.load(S + i * n + j[None, :], mask=there[:, None] & inside[None, :], other=0)
         left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(tl.int64)  # 16 * 2**21 fits 32 bits
     left = tl.where(j == pick, -1, left)
@@ -106,11 +107,11 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
     spots = torch.where(parts == tops[:, :, None], index, points).amin(2).int()
     states = [  # the step's number, best similarity of each point, best candidate of each program; read, and written
         (ints(1), ints(classes, points), tops, spots),
-        (ints(1), ints(classes, points), torch.empty_like(tops), torch.empty_like(spots)),
+        (ints(1), ints(classes, points), torch.full_like(tops, -1), torch.zeros_like(spots)),
     ]
     # addresses relative to the first matrix, in elements: no copy of the matrices into one buffer
     start = torch.tensor([(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities], device=device)
-    lists = ints(3, classes, tiles, points)
+    lists = ints(3, classes, points)
     picks, gains = ints(classes, most), ints(classes, most, dtype=torch.int64)
     shared = (
         first, start, torch.tensor(sizes, dtype=torch.int32, device=device),
