@@ -11,14 +11,14 @@ import argparse
 import os
 import statistics
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from robustfl import augment
+from robustfl import augment, streams
 from robustfl.augment import Images
 from robustfl.graph_steps import GraphSteps
 from robustfl.run import new_model
@@ -50,18 +50,18 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
         augment.draw_crops(0, 0, n).to(device), 0.1,
     )  # fmt: skip
     ways = [kind(new_model(spec, device), data, spec) for _ in range(runs)]
+    if device.type == "cuda":
+        torch.cuda.synchronize()  # made on this thread's stream, used on others
 
     def epochs(count: int) -> float:
         def work(steps: EagerSteps) -> None:
-            for _ in range(count):
-                steps.epoch(plan).tolist()  # waits for the device
+            with streams.own(device):
+                for _ in range(count):
+                    steps.epoch(plan).tolist()  # waits for the device
 
-        threads = [threading.Thread(target=work, args=(steps,)) for steps in ways]
         start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(runs) as threads:
+            list(threads.map(work, ways))  # raises what a run raised
         return time.perf_counter() - start
 
     epochs(1)  # compiles, captures, warms up

@@ -117,6 +117,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS; must be set before CUDA starts
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # hardware queues, so that streams of many runs share none
     if args.spec:
         spec, config, scale = _read_spec(args.spec), _config(args), "full"
     else:
@@ -145,6 +146,7 @@ def _train(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor, changes no result
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
     options = Options(
         config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
         not args.eager, lambda line: print(line, flush=True),

@@ -10,22 +10,20 @@ into fixed buffers once an epoch; totals are summed on the device; the tail batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
-from robustfl import capture
+from robustfl import streams
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan
 
-WARM_UP = 3  # eager steps on the side stream before a capture, as torch's documentation asks
+WARM_UP = 3  # eager steps before a capture, on its stream, as torch's documentation asks
 
 
 class GraphSteps(EagerSteps):
-    """EagerSteps' interface on one CUDA device, with a stream of its own. The graph is captured at the first epoch, after
-    a checkpoint may have been loaded: it holds the addresses of parameters and optimizer state."""
+    """EagerSteps' interface on one CUDA device; work with it inside `streams.own`, since the default stream cannot be captured.
+    The graph is captured at the first epoch, after a checkpoint may have been loaded: it holds the addresses of parameters and
+    optimizer state."""
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
@@ -40,42 +38,30 @@ class GraphSteps(EagerSteps):
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         self.lr = torch.zeros((), device=device)
         self.within = torch.arange(spec.batch_size, device=device)
-        self.stream = self.graph = None
+        self.graph = None
 
     def epoch(self, plan: Plan) -> torch.Tensor:
         """As EagerSteps.epoch."""
         size, k = self.spec.batch_size, len(plan.order)
         self.model.train()
-        with self._own_stream():
-            for name in ("order", "weights", "crops", "partners", "shares"):
-                values = getattr(plan, name)
-                if values is not None:
-                    getattr(self.buffers, name)[: len(values)].copy_(values)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.lr
-            if self.graph is None and k >= size:
-                with capture.LOCK:
-                    self._warm_up()
-                    self.graph = self._record()
-            self.lr.fill_(plan.lr)
-            self.counter.zero_()
-            self.totals.zero_()
-            for _ in range(k // size):
-                self.graph.replay()
-            if k % size:
-                self.totals += self._step(self.buffers, slice(k - k % size, k))
-            return self.totals.clone()
-
-    @contextmanager
-    def _own_stream(self) -> Iterator[None]:
-        """Work inside goes to this run's stream, after what the caller queued and before what it queues next."""
-        device = self.totals.device
-        caller = torch.cuda.current_stream(device)
-        self.stream = self.stream or torch.cuda.Stream(device)
-        self.stream.wait_stream(caller)
-        with torch.cuda.stream(self.stream):
-            yield
-        caller.wait_stream(self.stream)
+        for name in ("order", "weights", "crops", "partners", "shares"):
+            values = getattr(plan, name)
+            if values is not None:
+                getattr(self.buffers, name)[: len(values)].copy_(values)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        if self.graph is None and k >= size:
+            with streams.LOCK:
+                self._warm_up()
+                self.graph = self._record()
+        self.lr.fill_(plan.lr)
+        self.counter.zero_()
+        self.totals.zero_()
+        for _ in range(k // size):
+            self.graph.replay()
+        if k % size:
+            self.totals += self._step(self.buffers, slice(k - k % size, k))
+        return self.totals.clone()
 
     def _full_step(self) -> None:
         at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
@@ -98,8 +84,8 @@ class GraphSteps(EagerSteps):
         self.optimizer.zero_grad(set_to_none=True)
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        self.stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        stream, graph = torch.cuda.current_stream(self.totals.device), torch.cuda.CUDAGraph()
+        stream.synchronize()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             self._full_step()
         return graph

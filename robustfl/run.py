@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import robustfl
-from robustfl import checkpoint, data, energy, models, noise, provenance, record, rng
+from robustfl import checkpoint, data, energy, models, noise, provenance, record, rng, streams
 from robustfl.augment import Images
 from robustfl.choose import Chooser, Pretrained
 from robustfl.graph_steps import GraphSteps
@@ -170,6 +170,11 @@ def check(spec: RunSpec, out: Path, options: Options) -> None:
 def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:
     """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
     device = pick_device(options.device)
+    with streams.own(device):
+        return _fit(spec, saved, options, watch, device)
+
+
+def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device) -> Fitted:
     ready, facts = prepare(spec, options, device)
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
     model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)

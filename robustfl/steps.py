@@ -69,10 +69,16 @@ class Forgetting:
         self.events = torch.zeros(n, dtype=torch.int64, device=device)
 
     def see(self, index: torch.Tensor, hits: torch.Tensor) -> None:
-        """index: (b,) images of a batch; hits: (b,) bool."""
-        self.events[index] += self.correct[index] & ~hits
-        self.correct[index] = hits
-        self.learned[index] |= hits
+        """index: (b,) images of a batch, each once; hits: (b,) bool.
+
+        Written with scatters of a constant: deterministic writes by index read the index on the host, which a CUDA graph forbids.
+        """
+        n = len(self.correct)
+        seen = torch.zeros_like(self.correct).scatter_(0, index, True)
+        right = self.correct.new_zeros(n + 1).scatter_(0, torch.where(hits, index, n), True)[:n]
+        self.events += self.correct & seen & ~right
+        self.correct.copy_(torch.where(seen, right, self.correct))
+        self.learned |= right
 
     def scores(self, most: int) -> torch.Tensor:
         """(n,) events, `most` for images never learned."""
@@ -116,7 +122,11 @@ class EagerSteps:
         return {"optimizer": self.optimizer.state_dict(), "forgetting": tracked}
 
     def load_state_dict(self, state: dict) -> None:
+        held = [group.get("capturable") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, capturable in zip(self.optimizer.param_groups, held):  # of this device, not of the checkpoint's
+            if capturable is not None:
+                group["capturable"] = capturable
         if self.forgetting:
             for name, value in vars(self.forgetting).items():
                 value.copy_(state["forgetting"][name])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = [  # a package stands for all its modules
-    {"spec", "rng", "capture"},
+    {"spec", "rng", "streams"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
     {"inference", "gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import robustfl
 from robustfl.selection.neighbours import Neighbours
@@ -21,9 +20,9 @@ def naive(points: np.ndarray, radius: float) -> tuple[list[int], list[int], list
 
 
 def ways(points: np.ndarray) -> dict[str, Neighbours]:
-    """Compiled lists, plain lists, tensors, and counts without lists, compiled and plain."""
+    """Compiled lists, plain lists, and counts without lists, compiled and plain."""
     found = {
-        "compiled": Neighbours(points), "plain": Neighbours(points), "torch": Neighbours(torch.from_numpy(points)),
+        "compiled": Neighbours(points), "plain": Neighbours(points),
         "counts": Neighbours(points, listed=1), "plain counts": Neighbours(points, listed=1),
     }  # fmt: skip
     found["plain"].compiled = found["plain counts"].compiled = False

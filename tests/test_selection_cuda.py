@@ -40,7 +40,7 @@ for metric in ("euclidean", "sqeuclidean", "cosine", "precomputed"):
 
 SIMILARITIES = """
 import numpy as np, torch
-from robustfl.selection import greedy_numba, similarity_triton
+from robustfl.selection import grid, similarity_triton
 from robustfl.selection.distances import Cloud
 r = np.random.default_rng(0)
 for scale in (1, 1e-6, 1e6):
@@ -48,7 +48,8 @@ for scale in (1, 1e-6, 1e6):
     points[5] = points[9]
     for metric in ("euclidean", "sqeuclidean", "cosine"):
         ours, step = similarity_triton.similarity(Cloud(torch.from_numpy(points), metric))
-        cpu, expected = greedy_numba.similarity(Cloud(points, metric), np.empty(150 * 150, np.int32))
+        cloud = Cloud(points, metric)
+        cpu, expected = grid.similarity(cloud.matrix(), cloud.bound)
         assert step == expected and torch.equal(ours, ours.T) and ours[5, 9] == ours.max()
         assert np.array_equal(ours.numpy(), cpu), (scale, metric)
 """
@@ -166,10 +167,11 @@ def test_on_a_gpu_selection_from_points_is_worth_the_same():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
 def test_on_a_gpu_similarities_are_within_a_step_of_the_cpus(metric):
-    from robustfl.selection import greedy_numba, similarity_triton
+    from robustfl.selection import grid, similarity_triton
     from robustfl.selection.distances import Cloud
 
     points = np.random.default_rng(2).normal(size=(1111, 64)).astype(np.float32)
     ours, step = similarity_triton.similarity(Cloud(torch.from_numpy(points).cuda(), metric))
-    cpu, expected = greedy_numba.similarity(Cloud(points, metric), np.empty(1111**2, np.int32))
+    cloud = Cloud(points, metric)
+    cpu, expected = grid.similarity(cloud.matrix(), cloud.bound)
     assert step == expected and torch.equal(ours, ours.T) and np.abs(ours.cpu().numpy() - cpu).max() <= 1

@@ -6,6 +6,7 @@ import torch
 
 import robustfl
 from robustfl.selection import weights
+from robustfl.selection.distances import Cloud
 
 R = np.random.default_rng(0)
 POINTS, LABELS = R.normal(size=(80, 4)).astype(np.float32), R.integers(0, 3, 80)
@@ -60,6 +61,14 @@ def test_facility_value_is_the_definition():
     assert value == pytest.approx(expected, rel=1e-6) and whole == pytest.approx(total, rel=1e-6)
     everything = weights.facility_value(POINTS, LABELS, np.arange(80))
     assert everything[0] == everything[1] == pytest.approx(whole)
+
+
+def test_facility_value_of_tensors_is_reduced_where_they_are():
+    """As for points on a GPU; here tensors on the CPU, which the public function would view as arrays."""
+    for metric in ("euclidean", "cosine"):
+        for picks in (PICKS[:4], np.empty(0, dtype=np.int64)):
+            ours, theirs = (weights._class_value(Cloud(p, metric), picks) for p in (torch.from_numpy(POINTS), POINTS))
+            assert ours == pytest.approx(theirs, rel=1e-6)
 
 
 def test_sampled_representatives_stay_in_their_cluster_and_are_uniform():

@@ -57,7 +57,8 @@ def free(engine: str, points) -> int:
     if not isinstance(points, np.ndarray) and points.is_cuda:
         import torch
 
-        return torch.cuda.mem_get_info(points.device)[0]
+        device = points.device  # what torch has reserved and does not use is free to it
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     try:
         with open("/proc/meminfo") as lines:  # counts what the page cache would give back, unlike sysconf
             return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))

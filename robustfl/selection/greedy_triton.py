@@ -19,7 +19,7 @@ import torch
 import triton
 import triton.language as tl
 
-from robustfl import capture
+from robustfl import streams
 from robustfl.selection import grid
 
 # 10 classes of 5000 points are 100 programs, fewer than an H100's 132 processors; with these sizes a program fits its registers
@@ -27,7 +27,7 @@ COLUMNS = 512  # candidates of a program
 CHUNK = 8192  # points asked at a time whether the pick raised their best
 ROWS = 16  # rows of S subtracted at a time
 WARPS = 16
-STEPS = 64  # launches in a CUDA graph, an even number
+STEPS = 64  # launches in a CUDA graph, an even number as the warm-up's two
 
 
 @triton.jit
@@ -126,27 +126,9 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
                 *shared, *next(turns), SLOTS=triton.next_power_of_2(tiles), COLUMNS=COLUMNS, CHUNK=chunk, ROWS=ROWS, num_warps=WARPS
             )
 
-    if device.type == "cuda":
-        with torch.cuda.device(device):  # Triton launches on the current one
-            _replay(launch, most)
+    if device.type == "cuda":  # a step past a class's last does nothing
+        streams.replay(launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device)
     else:
         launch(most)
     picks, gains = picks.cpu().long(), gains.cpu()
     return [grid.rebase(s, picks[c, :k], gains[c, :k]) for c, (s, k) in enumerate(zip(similarities, wanted))]
-
-
-def _replay(launch, steps: int) -> None:
-    """launch(steps) without Python between the steps: a graph of STEPS of them, replayed; a step past the last does nothing."""
-    launch(min(2, steps))  # compiles; what is compiled within a capture breaks it
-    if steps <= 2:
-        return
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        with capture.LOCK:  # not torch.cuda.graph, which collects garbage and empties the cache each time
-            graph.capture_begin(capture_error_mode="thread_local")
-            launch(STEPS)
-            graph.capture_end()
-        for _ in range(triton.cdiv(steps - 2, STEPS)):
-            graph.replay()
-    stream.synchronize()  # before the graph and the buffers go

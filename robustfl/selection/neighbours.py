@@ -12,7 +12,6 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from robustfl.selection.clusters import host
 from robustfl.selection.distances import Cloud
 
 TILE = 1024  # rows and columns of a tile of the Gram matrix: both factors stay in the cache, whatever n
@@ -20,23 +19,20 @@ LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built
 
 
 class Neighbours:
-    """The greedy covers of one set of points, at any radius. points: (n, d) numpy or torch; see `checks.METRICS`."""
+    """The greedy covers of one set of points, at any radius. points: (n, d) numpy; see `checks.METRICS`."""
 
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = Cloud(points, metric)
         self.listed = listed
-        self.reach, self.crowded = (
-            -1.0,
-            math.inf,
-        )  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
+        self.reach, self.crowded = -1.0, math.inf  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
         self.start = self.other = self.distance = None
-        self.compiled = isinstance(points, np.ndarray) and metric != "precomputed" and find_spec("numba") is not None
+        self.compiled = metric != "precomputed" and find_spec("numba") is not None
 
     def guess(self, rank: int) -> float:
         """The median distance to the rank-th neighbour, from up to 256 points of the set."""
         n = len(self.cloud)
         sample = np.unique(np.linspace(0, n - 1, min(n, 256)).astype(np.int64))
-        near = host(self.cloud.block(sample, slice(None)))
+        near = self.cloud.block(sample, slice(None))
         return float(np.median(np.partition(near, min(n - 1, rank), axis=1)[:, min(n - 1, rank)]))
 
     def cover(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,10 +95,10 @@ class Neighbours:
             at = np.arange(len(part))
             part[at, at + rows.start] = 0  # itself, free of rounding
             near = part <= float(radius)
-            row, column = np.nonzero(near) if isinstance(near, np.ndarray) else near.nonzero(as_tuple=True)
-            counts.append(np.bincount(host(row), minlength=len(part)))
-            others.append(host(column).astype(np.int32))
-            distances.append(host(part[row, column]))
+            row, column = np.nonzero(near)
+            counts.append(np.bincount(row, minlength=len(part)))
+            others.append(column.astype(np.int32))
+            distances.append(part[row, column])
             total += len(row)
             if total > 2 * self.listed + len(self.cloud):
                 return None
@@ -110,7 +106,7 @@ class Neighbours:
 
     def _near(self, points: np.ndarray, radius: float) -> np.ndarray:
         """(len(points), n) bool, within the radius; points are near themselves."""
-        found = host(self.cloud.block(points, slice(None)) <= float(np.float32(radius)))
+        found = self.cloud.block(points, slice(None)) <= float(np.float32(radius))
         found[np.arange(len(points)), points] = True
         return found
 

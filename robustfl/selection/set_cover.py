@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 
 from robustfl.selection import checks
+from robustfl.selection.clusters import host
 from robustfl.selection.neighbours import Neighbours
 from robustfl.selection.result import Selection
 
@@ -30,7 +31,7 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     says both.
     Raises ValueError as `checks` says.
     """
-    points = checks.points(points, metric)
+    points = host(checks.points(points, metric))  # of a CUDA tensor too: the compiled cover runs on a CPU
     labels, ratio = checks.labels(labels, len(points)), checks.ratio(ratio)
     graph = Neighbours(points, metric)
     if cover_radius is None:

@@ -11,6 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
+from robustfl import streams
 from robustfl.selection import grid
 from robustfl.selection.distances import Cloud
 
@@ -42,7 +43,7 @@ def similarity(cloud: Cloud) -> tuple[torch.Tensor, float]:
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     side = triton.cdiv(m, SIDE)
-    with torch.cuda.device_of(S):  # Triton launches on the current device; does nothing for a tensor on the CPU
+    with streams.LOCK, torch.cuda.device_of(S):  # Triton launches on the current device, and may load the kernel now
         fill[(side, side)](
             cloud.rows.T.contiguous(), S, m, d, factor, 1 / step, top,
             ROOT=cloud.metric == "euclidean", SIDE=SIDE, num_warps=WARPS,

@@ -126,15 +126,19 @@ def facility_value(points, labels, indices, metric: str = "euclidean") -> tuple[
     """
     value = whole = 0.0
     for _, cloud, picks, _ in _clouds(*_checked(points, labels, indices, metric), metric):
-        top, nearest, own = 0.0, np.empty(len(cloud)), np.empty(len(cloud))
-        for rows, part in cloud.blocks():
-            part = clusters.host(part)
-            at = np.arange(len(part))
-            if metric != "precomputed":
-                part[at, np.arange(rows.start, rows.stop)] = 0  # to itself, free of rounding
-            top = max(top, float(part.max()))
-            own[rows] = part.min(1)
-            nearest[rows] = part[:, picks].min(1) if len(picks) else np.inf
-        value += float((top - nearest).sum()) if len(picks) else 0.0
-        whole += float((top - own).sum())
+        own_value, own_whole = _class_value(cloud, picks)
+        value, whole = value + own_value, whole + own_whole
     return value, whole
+
+
+def _class_value(cloud: Cloud, picks: np.ndarray) -> tuple[float, float]:
+    top, nearest, own = 0.0, np.empty(len(cloud)), np.empty(len(cloud))
+    for rows, part in cloud.blocks():
+        on_host = isinstance(part, np.ndarray)  # else only what is left of each row comes to the host
+        if cloud.metric != "precomputed":  # to itself, free of rounding
+            np.fill_diagonal(part[:, rows], 0) if on_host else part[:, rows].fill_diagonal_(0)
+        top = max(top, float(part.max()))
+        own[rows] = part.min(1) if on_host else clusters.host(part.amin(1))
+        if len(picks):
+            nearest[rows] = part[:, picks].min(1) if on_host else clusters.host(part[:, picks].amin(1))
+    return float((top - nearest).sum()) if len(picks) else 0.0, float((top - own).sum())
