@@ -11,8 +11,10 @@ import argparse
 import os
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ WAYS = {  # name -> (steps, compiled, runs at once)
     "graph": (GraphSteps, False, (1, 2, 4, 8, 16)),
     "graph, compiled": (GraphSteps, True, (1, 8)),
 }
+EPOCHS = (1, 2, 2, 2)  # the first compiles, captures, warms up
 TARGETS = {("graph", 32, 1): 30_000, ("graph", 32, 8): 100_000}
 
 
@@ -53,19 +56,35 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
     if device.type == "cuda":
         torch.cuda.synchronize()  # made on this thread's stream, used on others
 
-    def epochs(count: int) -> float:
-        def work(steps: EagerSteps) -> None:
+    barrier, seconds = threading.Barrier(runs + 1), []
+
+    def work(steps: EagerSteps) -> None:
+        try:
             with streams.own(device):
-                for _ in range(count):
-                    steps.epoch(plan).tolist()  # waits for the device
+                for count in EPOCHS:
+                    barrier.wait()
+                    for _ in range(count):
+                        steps.epoch(plan).tolist()  # waits for the device
+                    barrier.wait()
+                if isinstance(steps, GraphSteps) and steps.graph is None:
+                    raise RuntimeError("no graph was recorded")
+                steps.close()
+        except BaseException:
+            barrier.abort()
+            raise
 
-        start = time.perf_counter()
-        with ThreadPoolExecutor(runs) as threads:
-            list(threads.map(work, ways))  # raises what a run raised
-        return time.perf_counter() - start
-
-    epochs(1)  # compiles, captures, warms up
-    return statistics.median(2 * runs * n / epochs(2) for _ in range(3))
+    with ThreadPoolExecutor(runs) as threads:
+        futures = [threads.submit(work, steps) for steps in ways]
+        with suppress(threading.BrokenBarrierError):
+            for _ in EPOCHS:
+                barrier.wait()
+                start = time.perf_counter()
+                barrier.wait()
+                seconds.append(time.perf_counter() - start)
+    errors = [future.exception() for future in futures if future.exception()]
+    for error in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)):
+        raise error
+    return statistics.median(count * runs * n / spent for count, spent in zip(EPOCHS[1:], seconds[1:]))
 
 
 def determinism(spec: RunSpec, kind: type, data: Data) -> str:
@@ -128,5 +147,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # both before CUDA starts, as the command line does
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     main()

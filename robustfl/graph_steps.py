@@ -10,6 +10,9 @@ into fixed buffers once an epoch; totals are summed on the device; the tail batc
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -38,7 +41,7 @@ class GraphSteps(EagerSteps):
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         self.lr = torch.zeros((), device=device)
         self.within = torch.arange(spec.batch_size, device=device)
-        self.graph = None
+        self.step = self.graph = None
 
     def epoch(self, plan: Plan) -> torch.Tensor:
         """As EagerSteps.epoch."""
@@ -50,15 +53,15 @@ class GraphSteps(EagerSteps):
                 getattr(self.buffers, name)[: len(values)].copy_(values)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        if self.graph is None and k >= size:
+        if self.step is None and k >= size:
             with streams.LOCK:
                 self._warm_up()
-                self.graph = self._record()
+                self.step = self._record()
         self.lr.fill_(plan.lr)
         self.counter.zero_()
         self.totals.zero_()
         for _ in range(k // size):
-            self.graph.replay()
+            self.step()
         if k % size:
             self.totals += self._step(self.buffers, slice(k - k % size, k))
         return self.totals.clone()
@@ -70,6 +73,7 @@ class GraphSteps(EagerSteps):
 
     def _warm_up(self) -> None:
         """Eager steps that allocate what a capture must find; then model and optimizer are as before, in place."""
+        self.lr.zero_()
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
         held = [{k: v.clone() for k, v in s.items() if torch.is_tensor(v)} for s in self.optimizer.state.values()]
         for _ in range(WARM_UP):
@@ -83,9 +87,20 @@ class GraphSteps(EagerSteps):
                     value.copy_(old[name]) if name in old else value.zero_()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _record(self) -> torch.cuda.CUDAGraph:
-        stream, graph = torch.cuda.current_stream(self.totals.device), torch.cuda.CUDAGraph()
-        stream.synchronize()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self._full_step()
-        return graph
+    def _record(self) -> Callable[[], None]:
+        """What does a full step: the graph's replay, or, with a warning, the eager step where the device refuses a recording."""
+        torch.cuda.current_stream(self.totals.device).synchronize()
+        try:
+            self.graph = streams.record(self._full_step)
+        except RuntimeError as error:
+            warnings.warn(f"steps run eagerly, since no CUDA graph could be recorded: {error}", stacklevel=2)
+            self.optimizer.zero_grad(set_to_none=True)
+            return self._full_step
+        return self.graph.replay
+
+    def close(self) -> None:
+        """Drop the graph, on the stream that it ran on."""
+        if self.graph is not None:
+            torch.cuda.current_stream(self.totals.device).synchronize()
+            with streams.LOCK:
+                self.step = self.graph = None

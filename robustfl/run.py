@@ -147,8 +147,9 @@ class Fitted:
     device: torch.device
 
     def pretrained_state(self) -> dict:
+        """On the CPU: the run's own stream is another run's by now."""
         scores = self.steps.forgetting.scores(most=self.progress.epoch + 1)
-        return {"model": self.model.state_dict(), "forgetting": scores}
+        return {"model": {name: value.cpu() for name, value in self.model.state_dict().items()}, "forgetting": scores.cpu()}
 
 
 def check(spec: RunSpec, out: Path, options: Options) -> None:
@@ -212,6 +213,8 @@ def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: 
             checkpoint.save(saved, snapshot)
         options.log(f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there")
         raise
+    finally:
+        steps.close()
     return Fitted(model, steps, chooser, progress, facts, device)
 
 

@@ -116,6 +116,9 @@ class EagerSteps:
         """Forward and backward passes through the network, in images, of an epoch over so many points."""
         return points, points
 
+    def close(self) -> None:
+        """Give back what only steps need; none is made afterwards."""
+
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the model."""
         tracked = vars(self.forgetting) if self.forgetting else None

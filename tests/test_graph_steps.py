@@ -17,10 +17,7 @@ class Replayed(GraphSteps):
     """Everything but the recording: a replay runs the step again. Shows order, counter, tail, warm-up and totals."""
 
     def _record(self):
-        class Graph:
-            replay = self._full_step
-
-        return Graph
+        return self._full_step
 
 
 def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
@@ -37,7 +34,9 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
                 crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
                 mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
                 totals.append(steps.epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
+            assert kind is not GraphSteps or steps.graph is not None  # it did not fall back
             scores = steps.forgetting.scores(99).tolist() if track else []
+            steps.close()
             results.append((torch.stack(totals).cpu(), [p.detach().cpu() for p in model.parameters()], scores))
     return results
 
@@ -86,7 +85,8 @@ def test_graph_of_a_tracked_run_under_deterministic_algorithms(tiny, tmp_path, d
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_runs_at_once_are_those_one_after_another(tiny, tmp_path):
+@pytest.mark.skipif("CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8")
+def test_runs_at_once_are_those_one_after_another(tiny, tmp_path, deterministic):
     """Four runs in threads, recorded and replayed beside each other, and each by itself."""
     specs = [dataclasses.replace(tiny, seed=seed, method="facility_location", ratio=0.5) for seed in range(4)]
 
@@ -96,4 +96,4 @@ def test_runs_at_once_are_those_one_after_another(tiny, tmp_path):
     alone = [last_loss(spec) for spec in specs]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(last_loss, specs))
-    assert together == pytest.approx(alone, rel=1e-2)
+    assert together == pytest.approx(alone, rel=1e-3)

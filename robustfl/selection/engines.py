@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
+from sysconfig import get_path
 
 import numpy as np
 
@@ -32,7 +34,7 @@ def resolve(engine: str, points) -> str:
     on_cuda = not isinstance(points, np.ndarray)
     if engine == "auto":
         if on_cuda:
-            return "triton" if find_spec("triton") else "torch"
+            return "triton" if find_spec("triton") and _builds() else "torch"
         return "numba" if find_spec("numba") else "numpy"
     if engine in ("numba", "numpy") and on_cuda:
         raise ValueError(f"engine must be auto, torch or triton for points on a CUDA device; got {engine!r}")
@@ -41,6 +43,12 @@ def resolve(engine: str, points) -> str:
     if engine == "triton" and not on_cuda and not os.environ.get("TRITON_INTERPRET"):
         raise ValueError("engine must be numba, numpy or torch for points that are not on a CUDA device; got 'triton'")
     return engine
+
+
+def _builds() -> bool:
+    """Can Triton build its launcher, which takes a C compiler and Python's headers?"""
+    compiler = os.environ.get("CC") or which("gcc") or which("clang")
+    return bool(compiler) and os.path.exists(os.path.join(get_path("include"), "Python.h"))
 
 
 def place(points, engine: str):
