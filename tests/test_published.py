@@ -49,6 +49,9 @@ def test_the_readme_says_what_the_laptop_report_says():
     known = {f"- {h['says']}: {h['found']}." for h in said}
     lines = [line for line in section.splitlines() if line.startswith("- ")]
     assert len(lines) >= 5 and set(lines) <= known
+    verdicts = Path("results/laptop/tables/verdicts.md").read_text()
+    tests, stay = re.search(r"for all (\d+) tests of this kind \(Holm\), (\d+) stay decided", verdicts).groups()
+    assert f"{stay} of the {tests} comparisons" in re.sub(r"\s+", " ", section)
 
 
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
