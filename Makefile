@@ -19,7 +19,7 @@ test: $(ENV)
 	$(RUN) python -m pytest tests
 
 test-kernel: $(ENV)
-	.venv/bin/python -c 'import triton' || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
+	.venv/bin/python -c 'import triton' 2> /dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
 	$(RUN) python -m pytest tests/test_selection_cuda.py
 
 bench: $(ENV)
