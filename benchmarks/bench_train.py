@@ -181,7 +181,7 @@ def matmul_speed(dtype: torch.dtype, n: int = 2048, repeats: int = 7) -> float:
 ELSEWHERE = """`PYTHONPATH=. python benchmarks/bench_steps.py` measures steps on a GPU and writes `training-gpu.md`, which is absent until it has
 run on one: images/s of eager, compiled and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for
 one run at batch 32, 100,000 for eight), and determinism's cost there. Not measured either: the time of the whole study, one seed
-(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py` has not yet run
+(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py`, `streams.py` have not run
 on a GPU."""
 
 
