@@ -56,7 +56,7 @@ class Images:
         return torch.addcmul(-self.mean / self.std, pixels.float(), scale).permute(0, 3, 1, 2)
 
 
-def draw_crops(seed: int, epoch: int, n: int) -> torch.Tensor:
+def draw_crops(seed: int, epoch: int, n: int, purpose: str = "augment") -> torch.Tensor:
     """(n, 3) int64 on the CPU: vertical and horizontal offset in 0 .. 2 PAD, and flip 0 or 1, of every image."""
-    u = rng.stream(seed, "augment", epoch).random((n, 3))
+    u = rng.stream(seed, purpose, epoch).random((n, 3))
     return torch.from_numpy((u * np.array([2 * PAD + 1, 2 * PAD + 1, 2])).astype(np.int64))

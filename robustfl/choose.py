@@ -13,14 +13,30 @@ from torch import nn
 
 from robustfl import gradients, rng
 from robustfl.augment import PAD
-from robustfl.metrics import Coverage, class_quality, label_quality
-from robustfl.selection import SELECTORS, weights
+from robustfl.metrics import (
+    Coverage,
+    class_quality,
+    effective_size,
+    gradient_quality,
+    label_quality,
+    training_fit,
+)
+from robustfl.selection import SELECTORS, OuterProducts, weights
 from robustfl.spec import RunSpec
 from robustfl.steps import Data
 from robustfl.train import Subset
 
 SHOWN = 8  # points of each kind in picks.json
-NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points; with uniform weights they cost no forward
+OBSERVE_EVERY = 10  # epochs between looks at the training set, where no selection looks at it anyway
+NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points ...
+BLIND_WEIGHTS = frozenset({"uniform", "class"})  # ... and weights that need none: together they cost no forward pass
+
+
+def on_host(points):
+    """Points as numpy arrays, unless they are on a GPU, where they stay."""
+    if isinstance(points, OuterProducts):
+        return points if points.left.is_cuda else OuterProducts(points.left.numpy(), points.right.numpy())
+    return points if points.is_cuda else points.numpy()
 
 
 @dataclass(frozen=True)
@@ -46,14 +62,16 @@ class Chooser:
         self.spec, self.data, self.pretrained = spec, data, pretrained
         self.given = data.given.cpu().numpy()
         self.clean = (data.given == data.true).cpu().numpy()
-        self.needs_points = spec.method not in NO_POINTS or spec.weights != "uniform"
+        self.needs_points = spec.method not in NO_POINTS or spec.weights not in BLIND_WEIGHTS
         self.once = spec.pretrained or (spec.method == "full" and not self.needs_points)
         self.coverage = Coverage(np.zeros(len(self.given), dtype=np.int64))
         self.subset: Subset | None = None
+        self._seen: gradients.Pass | None = None  # this epoch's selection's pass through the current model
         self.hash = ""  # chain of sha256 over every selection's indices and weights
 
     def __call__(self, epoch: int, model: nn.Module) -> Subset:
         n, since = len(self.given), epoch - self.spec.warmup - 1
+        self._seen = None
         if since < 0:
             return Subset(np.arange(n), np.ones(n), self.given)
         if self.subset is not None and (self.once or since % self.spec.every):
@@ -64,11 +82,25 @@ class Chooser:
             self.hash = hashlib.sha256(self.hash.encode() + np.ascontiguousarray(part).tobytes()).hexdigest()
         return self.subset
 
+    def observe(self, epoch: int, model: nn.Module, subset: Subset) -> dict:
+        """How the model as it is fits the whole training set, and how well the subset stands for its gradient.
+
+        At a selection its own pass tells; else a pass is made every OBSERVE_EVERY epochs and before the last one.
+        """
+        due = (epoch - 1) % OBSERVE_EVERY == 0 or epoch == self.spec.epochs
+        if self._seen is None and not due:
+            return {}
+        data = self.data
+        seen = self._seen or gradients.forward(model, data.images, data.given, self.spec.precision)
+        self._seen = None
+        return training_fit(seen.hits, data.given == data.true) | gradient_quality(
+            seen, torch.from_numpy(subset.indices), torch.from_numpy(subset.weights)
+        )
+
     def _select(self, epoch: int, model: nn.Module) -> Subset:
         spec, points = self.spec, None
         if self.needs_points:
-            points = self._points(model)
-            points = points if points.is_cuda else points.numpy()
+            points = on_host(self._points(epoch, model))
         generator = rng.stream(spec.seed, "select", epoch)
         blind = np.zeros((len(self.given), 1), dtype=np.float32) if points is None else points
         picked = SELECTORS[spec.method](blind, self.given, self._ratio(epoch), generator)
@@ -76,8 +108,10 @@ class Chooser:
             picked = weights.sample_representatives(blind, self.given, picked, generator)
         indices = picked.indices
         w = self._weights(points, picked)
+
+        # what the selection is made of
         overlap = self.coverage.add(indices)
-        measures = label_quality(indices, w, self.clean)
+        measures = label_quality(indices, w, self.clean) | {"effective_size": effective_size(w)}
         measures |= {"overlap": overlap, "covered": self.coverage.share, "objective": None, "covered_ball": None}
         if points is not None and spec.method != "full":
             value, whole = weights.facility_value(points, self.given, indices)
@@ -89,13 +123,20 @@ class Chooser:
         by_class = class_quality(indices, self.given, self.clean) if spec.noise != "none" else []
         return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost, by_class)
 
-    def _points(self, model: nn.Module) -> torch.Tensor:
+    def _points(self, epoch: int, model: nn.Module) -> torch.Tensor | OuterProducts:
         """(n, d) float32: what the selector looks at this epoch."""
-        spec = self.spec
+        spec, data = self.spec, self.data
         if spec.space == "forgetting":
             return self.pretrained.forgetting.float()[:, None]
+        if spec.gradient_mode == "train":
+            return gradients.forward_as_released(
+                model, data.images, data.given, spec.precision, batch=spec.batch_size, seed=spec.seed, epoch=epoch
+            ).points(spec.space)
         source = self.pretrained.model if spec.pretrained else model
-        return gradients.points(source, self.data.images, self.data.given, spec.space, spec.precision)
+        seen = gradients.forward(source, data.images, data.given, spec.precision)
+        if not spec.pretrained:
+            self._seen = seen
+        return seen.points(spec.space)
 
     def _ratio(self, epoch: int) -> float:
         """Of this epoch: constant, or growing linearly from ratio to final_ratio over the epochs after the warm-up."""
@@ -114,6 +155,8 @@ class Chooser:
             return picked.weights
         if spec.weights == "cluster":
             return weights.cluster(points, self.given, picked.indices)
+        if spec.weights == "class":
+            return np.bincount(self.given).astype(np.float64)[self.given[picked.indices]]
         return weights.ball(points, self.given, picked.indices, spec.radius, spec.radius_unit)
 
     def picks(self) -> dict:

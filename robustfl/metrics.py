@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustfl.augment import Images
+from robustfl.gradients import Pass
 from robustfl.inference import features
 
 
@@ -74,3 +75,38 @@ def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -
         "weighted_precision": float(weights[good].sum() / weights.sum()) if weights.sum() > 0 else None,
         "label_recall": float(good.sum() / clean.sum()) if clean.any() else None,
     }
+
+
+def effective_size(weights: np.ndarray) -> float | None:
+    """(sum w)^2 / (k sum w^2) of weights (k,): the share of a subset that its weights leave in effect, 1 where all
+    are equal; None where they are all 0. Source: Kish, "Survey Sampling", 1965."""
+    square = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / (len(weights) * square) if square > 0 else None
+
+
+def training_fit(hits: torch.Tensor, clean: torch.Tensor) -> dict[str, float | None]:
+    """% of the training set whose given label the model predicts: of all points (`fit`), of those whose given label
+    is true (`fit_true`) and false (`fit_false`, which is memorisation). hits, clean: (n,) bool. None where 0 / 0."""
+    counts = torch.stack([hits.sum(), (hits & clean).sum(), clean.sum()]).tolist()
+    right, right_clean, true = counts
+    false = len(hits) - true
+    return {
+        "fit": 100 * right / len(hits),
+        "fit_true": 100 * right_clean / true if true else None,
+        "fit_false": 100 * (right - right_clean) / false if false else None,
+    }
+
+
+def gradient_quality(seen: Pass, indices: torch.Tensor, weights: torch.Tensor) -> dict[str, float | None]:
+    """`gradient_error`: |g_S - g| / |g|, g the mean gradient of the last layer over all points, g_S its weighted mean
+    over the subset. indices, weights: (k,), on the CPU. None where g is 0.
+
+    Source: the quantity that Mirzasoleiman, Bilmes and Leskovec, "Coresets for data-efficient training", ICML 2020,
+    bound in theorem 1.
+    """
+    n, device = len(seen.labels), seen.labels.device
+    everything = torch.arange(n, device=device)
+    whole = seen.mean_gradient(everything, torch.ones(n, device=device))
+    subset = seen.mean_gradient(indices.to(device), weights.to(device))
+    size = float(whole.norm())
+    return {"gradient_error": float((subset - whole).norm()) / size if size > 0 else None}

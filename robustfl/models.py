@@ -7,7 +7,7 @@ linear layer. Option A shortcuts (stride 2, zero-padded channels) have no parame
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -85,3 +85,17 @@ def build(name: str, channels: int, classes: int, seed: int) -> nn.Module:
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
     return model
+
+
+@lru_cache
+def forward_flops(name: str, shape: tuple[int, int, int], classes: int) -> int:
+    """Floating point operations of one image's forward pass, a multiplication and an addition counted as two.
+
+    shape: (channels, height, width) of an image. Raises ValueError for a name not in MODELS.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build(name, shape[0], classes, seed=0).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, *shape))
+    return counter.get_total_flops()

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 
 def line(name: str, epochs: int, row: dict) -> str:
+    test = "" if row["test_top1"] is None else f"test {row['test_top1']:.2f} %  "
     return (
         f"{name}: epoch {row['epoch']}/{epochs}  lr {row['lr']:g}  loss {row['train_loss']:.3f}  "
-        f"train {row['train_acc_given']:.2f} %  test {row['test_top1']:.2f} %  points {row['selected']}"
+        f"train {row['train_acc_given']:.2f} %  {test}points {row['selected']}"
     )
 
 
@@ -25,4 +26,10 @@ def watching(name: str, epochs: int) -> Iterator[Callable]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("test {task.fields[top1]:.2f} %")) as bar:
         task = bar.add_task(name, total=epochs, top1=float("nan"))
-        yield lambda progress: bar.update(task, completed=progress.epoch, top1=progress.curves[-1]["test_top1"])
+
+
+        def update(progress) -> None:
+            top1 = progress.curves[-1]["test_top1"]
+            bar.update(task, completed=progress.epoch, **({} if top1 is None else {"top1": top1}))
+
+        yield update

@@ -33,7 +33,8 @@ def git_commit() -> str:
         return "unknown"
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: torch.device = torch.device("cpu")) -> str:
+    """What the device calls itself: the GPU's name, or the processor's model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

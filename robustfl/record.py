@@ -20,7 +20,8 @@ from robustfl.spec import RunSpec
 CURVES = (
     "epoch", "lr", "train_loss", "train_acc_given", "train_acc_true", "test_loss", "test_top1", "test_top5",
     "heldout_acc", "selected", "label_precision", "weighted_precision", "label_recall", "overlap", "covered",
-    "covered_ball", "objective", "forwards", "backwards",
+    "covered_ball", "objective", "forwards", "backwards", "fit", "fit_true", "fit_false", "gradient_error",
+    "effective_size",
 )  # fmt: skip
 TIMINGS = ("epoch", "select", "train", "evaluate", "energy")
 CLASSES = ("epoch", "class", "selected", "label_precision", "label_recall")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 import robustfl
-from robustfl import checkpoint, data, energy, models, noise, provenance, record, rng, streams
+from robustfl import checkpoint, data, energy, models, noise, precision, provenance, record, rng, streams
 from robustfl.augment import Images
 from robustfl.choose import Chooser, Pretrained
 from robustfl.graph_steps import GraphSteps
@@ -43,7 +44,8 @@ class Options:
     cache: str = "cache"
     source: str = "auto"  # of data sets, see robustfl.data.load
     folder: str | None = None
-    checkpoint_every: int = 10  # epochs
+    checkpoint_every: int = 10  # epochs, at most ...
+    checkpoint_seconds: float = 60.0  # ... and after the epoch in which so many have passed since the last one
     graphs: bool = True  # CUDA graphs on a GPU; False = eager steps, the reference
     log: Callable[[str], None] = print
 
@@ -177,13 +179,17 @@ def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda p
 
 def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device) -> Fitted:
     ready, facts = prepare(spec, options, device)
+    state = checkpoint.last_good(saved, spec.hash, options.log)
+    resolved, precision_facts = in_precision(spec, device, options, state and state.get("precision"))
+    facts |= precision_facts
+
+    # what trains, and what it trains on
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
     model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)
-    chooser = Chooser(spec, ready, pretrained)
+    chooser = Chooser(resolved, ready, pretrained)
     graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
-    steps = (GraphSteps if graphs else STEPS[spec.steps])(model, ready, spec, track=spec == spec.pretraining())
+    steps = (GraphSteps if graphs else STEPS[spec.steps])(model, ready, resolved, track=spec == spec.pretraining())
     progress = Progress()
-    state = checkpoint.last_good(saved, spec.hash, options.log)
     if state is not None:
         model.load_state_dict(state["model"])
         steps.load_state_dict(state["steps"])
@@ -191,21 +197,24 @@ def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: 
         progress = Progress(**state["progress"])
         options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
 
-    snapshot = b""  # the run at the end of its last epoch; empty when the disk has it
+    snapshot, kept = b"", time.monotonic()  # the run at the end of its last epoch; empty when the disk has it
 
     def on_epoch(now: Progress) -> None:
-        nonlocal snapshot
-        snapshot = checkpoint.pack(spec.hash, {
-            "model": model.state_dict(), "steps": steps.state_dict(), "chooser": chooser.state_dict(),
-            "progress": vars(now),
-        })  # fmt: skip
-        if now.epoch % options.checkpoint_every == 0 and now.epoch < spec.epochs:
+        nonlocal snapshot, kept
+        state = {"model": model.state_dict(), "steps": steps.state_dict(), "chooser": chooser.state_dict()}
+        state |= {"progress": vars(now), "precision": resolved.precision}
+        snapshot = checkpoint.pack(spec.hash, state)
+        due = now.epoch % options.checkpoint_every == 0 or time.monotonic() - kept >= options.checkpoint_seconds
+        if due and now.epoch < spec.epochs:
             checkpoint.save(saved, snapshot)
-            snapshot = b""
+            snapshot, kept = b"", time.monotonic()
         watch(now)
 
     try:
-        train(model, ready, spec, select=chooser, steps=steps, progress=progress, on_epoch=on_epoch, meter=energy.meter(device))
+        train(
+            model, ready, resolved, select=chooser, observe=chooser.observe, steps=steps, progress=progress,
+            on_epoch=on_epoch, meter=energy.meter(device),
+        )  # fmt: skip
     except torch.OutOfMemoryError as error:
         raise TrainingError(f"device memory must hold the run; {device} ran out: {error}") from error
     except (KeyboardInterrupt, Interrupted):
@@ -216,6 +225,21 @@ def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: 
     finally:
         steps.close()
     return Fitted(model, steps, chooser, progress, facts, device)
+
+
+def in_precision(
+    spec: RunSpec, device: torch.device, options: Options, begun: str | None = None
+) -> tuple[RunSpec, dict]:
+    """The spec with `auto` resolved, and what provenance says of it.
+
+    begun: the precision of a checkpoint, which a run keeps to its end. Raises as `precision.choose` does.
+    """
+    chosen, seconds = spec.precision, None
+    if spec.precision == "auto":
+        shape = data.DATASETS[spec.dataset].shape
+        choice = precision.choose(device, spec.model, shape, spec.batch_size, options.cache)
+        chosen, seconds = begun or choice.precision, choice.seconds or None
+    return replace(spec, precision=chosen), {"precision": chosen, "precision_probe": seconds}
 
 
 def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
@@ -255,7 +279,7 @@ def weights_hash(model: nn.Module) -> str:
 def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     """The final numbers of metrics.json; docs/records.md says what each means."""
     progress, facts = fitted.progress, dict(fitted.facts)
-    curves = progress.curves
+    curves = [row for row in progress.curves if row["test_top1"] is not None]
     best = max(curves, key=lambda row: row["test_top1"])
     last = curves[-1]
     joules = [row["energy"] for row in progress.timings]

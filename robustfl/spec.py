@@ -11,9 +11,10 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 
 NOISES = ("none", "agnostic", "asymmetric", "pair")
-SPACES = ("gradient", "logit", "feature", "loss", "forgetting")
-WEIGHTS = ("uniform", "natural", "cluster", "ball")
+SPACES = ("gradient", "logit", "last_layer", "feature", "loss", "forgetting")
+WEIGHTS = ("uniform", "natural", "cluster", "ball", "class")
 UNITS = ("absolute", "median")
+PRECISIONS = ("fp32", "bf16", "auto")
 STEPS = ("plain", "reweight", "raw_clusters")
 
 
@@ -30,6 +31,7 @@ class RunSpec:
     sample: bool = False  # the committed sample instead of the real set (smoke scale)
     subset: int = 0  # training images kept, stratified by class; 0 = all
     test_subset: int = 0  # test images kept, stratified by class; 0 = all
+    test_every: int = 1  # epochs between tests; the last epoch is always tested
     holdout: float = 0.0  # share of the (noisy) training set kept aside to choose an epoch
     noise: str = "none"  # none | agnostic | asymmetric | pair
     noise_rate: float = 0.0  # probability that a label is flipped
@@ -45,16 +47,26 @@ class RunSpec:
     weight_decay: float = 5e-4
     milestones: tuple = ()  # epochs after which lr is multiplied by gamma; () = constant
     gamma: float = 0.1
-    precision: str = "fp32"  # fp32 | bf16 (autocast)
+    precision: str = "fp32"  # fp32 | bf16 (autocast) | auto (bf16 where a step is faster in it)
     compiled: bool = False  # torch.compile for full batches: other rounding, a minute of compiling, then faster steps
     # selection
     method: str = "full"  # key of robustfl.selection.SELECTORS
     ratio: float = 1.0  # picks / points, per class (set cover: clusters / points, whole set)
-    space: str = "gradient"  # gradient | logit | feature (penultimate layer) | loss | forgetting events of the pretraining run
-    weights: str = "uniform"  # uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius)
+    # gradient (of the penultimate features) | logit (p - y) | last_layer (its weights and bias) | feature (penultimate layer) |
+    # loss | forgetting events of the pretraining run
+    space: str = "gradient"
+    # what the points are made of: eval | train (batch statistics and augmented images, and the running statistics follow;
+    # gradients of the batch's mean loss, as in the released code of CRUST)
+    gradient_mode: str = "eval"
+    # uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius) | class (points of the given class)
+    weights: str = "uniform"
+    normalise: str = "subset"  # weights have mean 1 over the subset | over each batch
     radius: float = 0.0  # of the balls, in radius_unit; L2 in `space`
     radius_unit: str = "absolute"  # absolute | median (multiples of the class's median distance)
-    order: str = "shuffled"  # shuffled | greedy (within-class greedy order, classes interleaved by rank)
+    # shuffled | greedy (within-class greedy order, classes interleaved by rank) | within_class (a shuffle within each class,
+    # classes interleaved by rank)
+    order: str = "shuffled"
+    order_seed: int = 0  # another shuffle of the same run: an A/A control differs in this alone
     representative: str = "facility"  # facility | sampled (one point drawn from the facility's cluster)
     every: int = 1  # epochs between selections
     warmup: int = 0  # epochs on the full set before the first selection
@@ -63,6 +75,9 @@ class RunSpec:
     # beyond selection
     steps: str = "plain"  # key of robustfl.run.STEPS: plain | reweight | raw_clusters
     mix: bool = False  # mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)
+    # picks (a partner among the picks, a lambda an image, from the first selection on) | released (a partner among all points
+    # of the given class, a lambda a batch, from the epoch after the first selection on)
+    mixing: str = "picks"
     clean_set: int = 0  # training images whose true labels `reweight` may see
 
     def __post_init__(self) -> None:
@@ -97,14 +112,26 @@ class RunSpec:
             raise SpecError(f"field must be one of RunSpec's; got {unknown}")
         return cls(**values)
 
+    @property
+    def identity(self) -> str:
+        """The hash of what is trained, whatever is measured of it and in whichever precision."""
+        return replace(self, precision="fp32", **MEASURED).hash
+
+    def accepts(self, held: RunSpec) -> bool:
+        """Whether a record of `held` is one of this run: the same training, in this precision unless that is `auto`."""
+        return self.identity == held.identity and self.precision in ("auto", held.precision)
+
     def pretraining(self) -> RunSpec:
         """The run on the whole set whose final model gives a pretrained selection its points."""
         plain = {f.name: f.default for f in fields(self) if f.name in SELECTION_FIELDS}
         return replace(self, **plain)
 
 
+# Fields that say how a run is measured and change nothing of it, with their defaults.
+MEASURED = {"test_subset": 0, "test_every": 1}
 SELECTION_FIELDS = frozenset(
-    "method ratio space weights radius radius_unit order representative every warmup pretrained final_ratio steps mix clean_set".split()
+    "method ratio space gradient_mode weights normalise radius radius_unit order order_seed representative every warmup "
+    "pretrained final_ratio steps mix mixing clean_set".split()
 )
 
 
@@ -120,13 +147,14 @@ def _check(s: RunSpec) -> None:
         need(f.name, type(value) is kind and (kind is not float or math.isfinite(value)), rule)
     for field, allowed in (
         ("noise", NOISES), ("space", SPACES), ("weights", WEIGHTS), ("radius_unit", UNITS),
-        ("optimizer", ("sgd", "adam")), ("precision", ("fp32", "bf16")),
-        ("order", ("greedy", "shuffled")), ("representative", ("facility", "sampled")),
+        ("optimizer", ("sgd", "adam")), ("precision", PRECISIONS), ("gradient_mode", ("eval", "train")),
+        ("order", ("greedy", "within_class", "shuffled")), ("representative", ("facility", "sampled")),
+        ("mixing", ("picks", "released")), ("normalise", ("subset", "batch")),
     ):  # fmt: skip
         need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
-    for field in ("epochs", "batch_size", "every"):
+    for field in ("epochs", "batch_size", "every", "test_every"):
         need(field, getattr(s, field) >= 1, "an integer >= 1")
-    for field in ("seed", "subset", "test_subset", "warmup", "clean_set"):
+    for field in ("seed", "subset", "test_subset", "order_seed", "warmup", "clean_set"):
         need(field, getattr(s, field) >= 0, "an integer >= 0")
     need("warmup", s.warmup == 0 or s.warmup < s.epochs, f"less than epochs ({s.epochs}), or nothing is ever selected")
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
@@ -151,3 +179,6 @@ def _check(s: RunSpec) -> None:
     need("space", s.space != "forgetting" or s.pretrained, "of a current model unless pretrained is true")
     need("steps", s.pretrained or s.steps != "raw_clusters", "plain or reweight unless pretrained is true")
     need("warmup", not (s.pretrained and s.warmup), "0 for a pretrained selection")
+    need("gradient_mode", not (s.pretrained and s.gradient_mode == "train"), "eval for a pretrained selection")
+    need("mixing", s.mix or s.mixing == "picks", "picks unless mix is true")
+    need("order_seed", s.order_seed == 0 or s.order != "greedy", "0 for the greedy order")

@@ -139,9 +139,14 @@ class EagerSteps:
         index = plan.order[at]
         given = self.data.given[index]
         logits = self._logits(self._images(plan, at, index))
-        losses = F.cross_entropy(logits, given, reduction="none") * plan.weights[at]  # (b,)
+        losses = F.cross_entropy(logits, given, reduction="none") * self._weights(plan, at)  # (b,)
         self._descend(losses.mean())
         return self._tally(index, given, logits.detach(), losses.detach())
+
+    def _weights(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
+        """(b,) weights of a batch, of mean 1 over the epoch or over the batch, as the spec says."""
+        weights = plan.weights[at]
+        return weights / weights.mean() if self.spec.normalise == "batch" else weights
 
     def _descend(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

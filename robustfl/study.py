@@ -9,14 +9,14 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import yaml
 
-from robustfl.spec import RunSpec, SpecError
+from robustfl.spec import PRECISIONS, RunSpec, SpecError
 
 CONFIG_DIR = Path("config")
-SCALES = ("smoke", "laptop", "full")
 SOURCES = ("auto", "torchvision", "registry", "folder")
 
 
@@ -44,11 +44,25 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """One entry of scales.yaml: what it says of a study, beside the sizes that it gives to every run."""
+
+    name: str
+    statement: str  # what may be read out of its numbers; the report opens with it
+    warn: bool = False  # whether the statement is a warning
+    auto: str | None = None  # `scale: auto` means this one on such a device: cuda | cpu
+    bears: tuple[str, ...] = ()  # what a claim may need, see `needs` in claims.yaml
+    images: int = 0  # training images of a rung of the ladder; 0 for a scale that is none
+
+
+@dataclass(frozen=True)
 class Study:
     scale: str
+    about: Scale
     seeds: tuple[int, ...]
     groups: dict[str, Group]
     specs: dict[str, RunSpec] = field(repr=False)  # run name -> scaled spec
+    directory: Path = CONFIG_DIR  # of the YAML files it was built from
 
     def spec(self, name: str) -> RunSpec:
         """The spec of a run. Raises StudyError for an unknown name."""
@@ -79,12 +93,26 @@ def cuda_present() -> bool:
         return False
 
 
-def resolve_scale(scale: str) -> str:
-    """`auto` -> full or smoke; other names are checked. Raises StudyError."""
+def scales(directory: Path | str = CONFIG_DIR) -> dict[str, Scale]:
+    """Every scale of scales.yaml, by name. Raises StudyError for an entry without a statement."""
+    found = {}
+    for name, entry in read_yaml(Path(directory) / "scales.yaml").items():
+        told = {f.name: entry[f.name] for f in fields(Scale) if f.name in entry}
+        if "statement" not in told:
+            raise StudyError(f"scales.yaml: {name} must have a statement; it has none")
+        told["bears"] = tuple(told.get("bears", ()))
+        found[name] = Scale(name, **told)
+    return found
+
+
+def resolve_scale(scale: str, directory: Path | str = CONFIG_DIR) -> str:
+    """`auto` -> the scale that scales.yaml names for this device; other names are checked. Raises StudyError."""
+    known = scales(directory)
     if scale == "auto":
-        return "full" if cuda_present() else "smoke"
-    if scale not in SCALES:
-        raise StudyError(f"scale must be one of {', '.join(SCALES)}, auto; got {scale!r}")
+        device = "cuda" if cuda_present() else "cpu"
+        return next(s.name for s in known.values() if s.auto == device)
+    if scale not in known:
+        raise StudyError(f"scale must be one of {', '.join(known)}, auto; got {scale!r}")
     return scale
 
 
@@ -129,11 +157,11 @@ def check_config(config: dict) -> dict:
         return known and (text(value["folder"]) or (value["folder"] is None and value["source"] != "folder"))
 
     rules = {
-        "scale": (lambda v: v in (*SCALES, "auto"), f"one of {', '.join(SCALES)}, auto"),
+        "scale": (text, "the name of a scale, or auto"),
         "seeds": (lambda v: v is None or names(v, lambda s: whole(s, 0)), "null or a non-empty list of different integers >= 0"),
         "groups": (lambda v: v is None or names(v, text), "null or a non-empty list of different group names"),
         "epochs": (lambda v: v is None or whole(v, 1), "null or an integer >= 1"),
-        "precision": (lambda v: v in (None, "fp32", "bf16"), "null, fp32 or bf16"),
+        "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
         "compiled": (lambda v: v is None or type(v) is bool, "null, true or false"),
         "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
         "results": (text, "a path"),
@@ -152,41 +180,67 @@ def check_config(config: dict) -> dict:
 def load(scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR) -> Study:
     """Build the study at one scale.
 
-    scale: smoke | laptop | full | auto; None = the config's. config: values over config.yaml. Raises StudyError with
-    the group and row of a bad entry.
+    scale: a name of scales.yaml, or auto; None = the config's. config: values over config.yaml. directory: of the
+    YAML files. Raises StudyError with the group and row of a bad entry.
     """
     directory = Path(directory)
     config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
-    scale = resolve_scale(scale or config["scale"])
+    scale = resolve_scale(scale or config["scale"], directory)
     size = read_yaml(directory / "scales.yaml")[scale]
     experiments = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
-    wanted = list(experiments["groups"]) if config["groups"] is None else config["groups"]
-    for key in wanted:
-        if key not in experiments["groups"]:
-            raise StudyError(f"groups must be among {', '.join(experiments['groups'])}; got {key!r}")
+
+    # the user's groups, else the scale's own, else all that the scale does not leave out
+    for where, keys in (
+        ("groups", config["groups"] or ()),
+        (f"scales.yaml: groups of {scale}", size.get("groups", ())),
+        (f"scales.yaml: leave_out of {scale}", size.get("leave_out", ())),
+    ):
+        for key in keys:
+            if key not in experiments["groups"]:
+                raise StudyError(f"{where} must be among {', '.join(experiments['groups'])}; got {key!r}")
+    wanted = config["groups"]
+    if wanted is None:
+        wanted = size.get("groups", [k for k in experiments["groups"] if k not in size.get("leave_out", ())])
+
     specs: dict[str, RunSpec] = {}
     trained: dict[RunSpec, str] = {}
     groups = {
-        key: _group(key, experiments["groups"][key], experiments["protocols"], seeds, size, config, specs, trained)
-        for key in experiments["groups"] if key in wanted
-    }  # fmt: skip
-    return Study(scale, seeds, groups, specs)
+        key: _group(key, entry, experiments["protocols"], seeds, size, config, specs, trained)
+        for key, entry in experiments["groups"].items()
+        if key in wanted
+    }
+    return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
+
+
+def rows_of(entry: dict) -> dict[str, dict]:
+    """label -> row of a group's entry: its `rows`, and one for each combination of its `grid`.
+
+    A grid is a list of mappings label -> settings; a combination takes one of each, joins the labels with commas
+    and the settings into one.
+    """
+    rows = dict(entry.get("rows", {}))
+    if "grid" in entry:
+        for combination in product(*(axis.items() for axis in entry["grid"])):
+            settings = {key: value for _, part in combination for key, value in part.items()}
+            rows[", ".join(label for label, _ in combination)] = {"set": settings}
+    return rows
 
 
 def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
-    rows = []
-    for label, row in entry["rows"].items():
+    rows, protocol = [], entry["protocol"]
+    for label, row in rows_of(entry).items():
         methods = row.get("rules", () if "method" in row.get("set", {}) else entry.get("rules", ()))
         for method in methods or (None,):
             settings = entry.get("set", {}) | row.get("set", {}) | ({"method": method} if method else {})
             names = []
             for seed in seeds:
                 try:
-                    base = RunSpec.from_dict(protocols[entry["protocol"]] | {"dataset": entry["dataset"], "seed": seed})
+                    plain = {k: v for k, v in protocols[protocol].items() if k != "open"}
+                    base = RunSpec.from_dict(plain | {"dataset": entry["dataset"], "seed": seed})
                     spec = RunSpec.from_dict(base.asdict() | settings)
-                    name = readable_name(entry["protocol"], base, spec)
-                    scaled = scale_spec(spec, entry["protocol"], size, config)
+                    name = readable_name(protocol, base, spec)
+                    scaled = scale_spec(spec, base, protocol, size, config)
                 except (SpecError, TypeError, KeyError) as error:
                     raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {error}") from error
                 name = trained.setdefault(scaled, name)  # few epochs can make two settings one
@@ -194,27 +248,67 @@ def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
                     raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs")
                 names.append(name)
             rows.append(Row(label, scaled.method, tuple(names)))
-    return Group(key, entry["title"], entry["slide"], entry["dataset"], entry["protocol"], tuple(rows))
+    return Group(key, entry["title"], entry["slide"], entry["dataset"], protocol, tuple(rows))
 
 
-def scale_spec(spec: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
-    """The spec at a scale: fewer images, a smaller model, fewer epochs, smaller batches. Milestones and warm-up shrink along
-    with the epochs, the learning rate in proportion to the batch (Goyal et al. 2017)."""
-    changes = {k: size[k] for k in ("sample", "subset", "test_subset", "model", "precision") if k in size}
+SIZES = ("sample", "subset", "test_subset", "test_every", "model", "precision")  # of a scale, taken over as they are
+
+
+def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
+    """The spec at a scale: fewer images, a smaller model, fewer epochs, smaller batches.
+
+    Epochs shrink in proportion to those of the protocol (`base`), milestones, warm-up and the epochs between
+    selections along with them, the learning rate in proportion to the batch (Goyal et al. 2017).
+    """
+    changes = {k: size[k] for k in SIZES if k in size}
     changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
     batch = size.get("batch_size", {}).get(protocol)
     if batch:
         changes |= {"batch_size": batch, "lr": spec.lr * batch / spec.batch_size}
-    epochs = config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol, spec.epochs)
-    if epochs != spec.epochs:
+
+    whole = config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol)
+    if whole is not None and whole != base.epochs:
+        epochs = max(1, round(spec.epochs * whole / base.epochs))
         shrink = epochs / spec.epochs
         changes["epochs"] = epochs
         changes["milestones"] = tuple(sorted({max(1, round(m * shrink)) for m in spec.milestones}))
         changes["warmup"] = min(epochs - 1, max(1, round(spec.warmup * shrink))) if spec.warmup else 0
         changes["every"] = max(1, round(spec.every * shrink))
     return replace(spec, **changes)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A setting that the slides leave open: where it stands, what was chosen, and why."""
+
+    where: str
+    setting: str
+    reason: str
+
+
+def open_settings(directory: Path | str = CONFIG_DIR) -> list[Open]:
+    """Every `open:` of experiments.yaml, protocols first. Raises StudyError for one about a setting that is not there."""
+    experiments = read_yaml(Path(directory) / "experiments.yaml")
+    found = []
+
+    def add(where: str, settings: dict, reasons: dict) -> None:
+        for name, reason in reasons.items():
+            if name in settings:
+                found.append(Open(where, f"{name} {settings[name]}", reason))
+            elif hasattr(RunSpec, name):
+                found.append(Open(where, f"{name} {getattr(RunSpec, name)}", reason))
+            else:
+                raise StudyError(f"experiments.yaml: {where}: open must name fields of a run; got {name!r}")
+
+    for name, protocol in experiments["protocols"].items():
+        add(f"{name} protocol", protocol, protocol.get("open", {}))
+    for name, group in experiments["groups"].items():
+        add(name, group.get("set", {}), group.get("open", {}))
+        for label, row in rows_of(group).items():
+            add(f"{name}, {label}", row.get("set", {}), row.get("open", {}))
+    return found
 
 
 def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
@@ -226,6 +320,8 @@ def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
     if spec.weights != "uniform":
         unit = "median" if spec.radius_unit == "median" else ""
         parts.append(f"ball{spec.radius:g}{unit}" if spec.weights == "ball" else f"{spec.weights}-weights")
+    if spec.pretrained and not _always_pretrained(spec):
+        parts.append("pretrained")
     told = {"dataset", "seed", "noise", "noise_rate", "method", "ratio", "weights", "radius", "radius_unit", "pretrained"}
     for f in fields(spec):
         value = getattr(spec, f.name)
@@ -236,3 +332,8 @@ def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
             text = "-".join("to".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value) or "none"
         parts.append(text if isinstance(value, str) else f"{f.name.replace('_', '-')}{text}")
     return "_".join([*parts, f"seed{spec.seed}"])
+
+
+def _always_pretrained(spec: RunSpec) -> bool:
+    """Ways to select or train that have no other points than those of a finished model: their names need not say so."""
+    return spec.method == "set_cover" or spec.space == "forgetting" or spec.steps == "raw_clusters"

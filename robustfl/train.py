@@ -13,6 +13,7 @@ from torch import nn
 
 from robustfl import augment, energy, rng
 from robustfl.metrics import evaluate
+from robustfl.record import CURVES
 from robustfl.spec import RunSpec
 from robustfl.steps import Data, EagerSteps, Plan, learning_rate
 
@@ -34,6 +35,7 @@ class Subset:
 
 
 Select = Callable[[int, nn.Module], Subset]
+Observe = Callable[[int, nn.Module, Subset], dict]  # columns of curves.csv; costs the run nothing but time
 
 
 def interleaved(classes: np.ndarray) -> np.ndarray:
@@ -46,10 +48,17 @@ def interleaved(classes: np.ndarray) -> np.ndarray:
 
 
 def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
-    """Positions (k,) in the order in which the epoch visits the subset."""
-    if spec.order == "greedy" and subset.measures:  # warm-up epochs on the full set have no greedy order
+    """Positions (k,) in the order in which the epoch visits the subset.
+
+    Warm-up epochs, which have no greedy order, are shuffled whatever the spec's order.
+    """
+    if spec.order == "greedy" and subset.measures:
         return interleaved(subset.classes)
-    return rng.stream(spec.seed, "shuffle", epoch).permutation(len(subset.indices))
+    purpose = f"shuffle {spec.order_seed}" if spec.order_seed else "shuffle"
+    shuffled = rng.stream(spec.seed, purpose, epoch).permutation(len(subset.indices))
+    if spec.order == "within_class" and subset.measures:
+        return shuffled[interleaved(subset.classes[shuffled])]
+    return shuffled
 
 
 def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch: int, lr: float) -> Plan:
@@ -59,8 +68,15 @@ def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch:
     crops = augment.draw_crops(spec.seed, epoch, len(data.images)).to(device)
     mix = (None, None)
     if spec.mix:
-        partners, shares = partners_of(subset.classes[at], subset.indices[at], rng.stream(spec.seed, "mix", epoch))
-        shares = shares if subset.measures else np.ones_like(shares)  # warm-up epochs do not mix
+        generator = rng.stream(spec.seed, "mix", epoch)
+        if spec.mixing == "released":
+            given = data.given.cpu().numpy()
+            partners, shares = partners_as_released(subset.classes[at], given, spec.batch_size, generator)
+            mixes = epoch > spec.warmup + 1
+        else:
+            partners, shares = partners_of(subset.classes[at], subset.indices[at], generator)
+            mixes = bool(subset.measures)  # warm-up epochs do not mix
+        shares = shares if mixes else np.ones_like(shares)
         mix = torch.from_numpy(partners).to(device), torch.from_numpy(shares).float().to(device)
     return Plan(order, weights.float(), crops, lr, *mix)
 
@@ -80,6 +96,24 @@ def partners_of(classes: np.ndarray, indices: np.ndarray, generator: np.random.G
     return partners, shares
 
 
+def partners_as_released(
+    classes: np.ndarray, given: np.ndarray, batch: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mixing of CRUST's released code: partners among *all* points of a pick's given class, and one lambda ~
+    Beta(1, 0.1) for each batch.
+
+    classes: (k,) of the picks, in the epoch's order; given: (n,) labels of the whole training set. Returns (k,)
+    int64 indices and (k,) shares in [0, 1]. Source: `fetch` and `train` of the code with NeurIPS 2020's CRUST.
+    """
+    draws = generator.random(len(classes))
+    shares = np.repeat(generator.beta(1.0, 0.1, -(-len(classes) // batch)), batch)[: len(classes)]
+    partners = np.empty(len(classes), dtype=np.int64)
+    for c in np.unique(classes):
+        members, everyone = np.flatnonzero(classes == c), np.flatnonzero(given == c)
+        partners[members] = everyone[(draws[members] * len(everyone)).astype(np.int64)]
+    return partners, shares
+
+
 @dataclass
 class Progress:
     """What a run has done so far; a checkpoint holds exactly this beside model and optimizer."""
@@ -93,54 +127,87 @@ class Progress:
 
 
 def train(
-    model: nn.Module, data: Data, spec: RunSpec, *, select: Select, steps: EagerSteps | None = None,
-    progress: Progress | None = None, on_epoch: Callable[[Progress], None] = lambda progress: None,
-    clock: Callable[[], float] = time.perf_counter, meter: energy.Meter = lambda: None,
-) -> Progress:  # fmt: skip
-    """Train `model` in place for the epochs left, calling select(epoch, model) before each and on_epoch after it.
+    model: nn.Module,
+    data: Data,
+    spec: RunSpec,
+    *,
+    select: Select,
+    observe: Observe = lambda epoch, model, subset: {},
+    steps: EagerSteps | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    clock: Callable[[], float] = time.perf_counter,
+    meter: energy.Meter = lambda: None,
+) -> Progress:
+    """Train `model` in place for the epochs left: select(epoch, model) and observe(epoch, model, subset) before each,
+    on_epoch after it. Epochs count from 1; every `test_every`-th and the last are tested.
 
-    Epochs count from 1. Raises TrainingError when the epoch's training or test loss is not finite.
+    Raises TrainingError when the epoch's training or test loss is not finite.
     """
     steps = steps or EagerSteps(model, data, spec)
     progress = progress or Progress()
     for epoch in range(progress.epoch + 1, spec.epochs + 1):
+        # choose what to train on, and look at it
         start, _ = clock(), meter()
         subset = select(epoch, model)
         selected = clock()
+        observed = observe(epoch, model, subset)
+        looked = clock()
+
+        # train on it
         lr = learning_rate(spec, epoch)
         at = epoch_order(subset, spec, epoch)
         totals = steps.epoch(plan_epoch(subset, at, data, spec, epoch, lr))
         loss, given, true = totals.tolist()  # the epoch's one synchronisation
         trained, spent = clock(), meter()
         _must_be_finite("training", loss, epoch, lr)
-        test = evaluate(model, data.test, data.test_labels, spec.precision)
-        _must_be_finite("test", test["loss"], epoch, lr)
-        heldout = None
-        if data.heldout is not None:
-            heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
+
+        # test the model
+        tested = _test(model, data, spec) if epoch % spec.test_every == 0 or epoch == spec.epochs else {}
+        if tested:
+            _must_be_finite("test", tested["test_loss"], epoch, lr)
+
+        # write it down
         progress.epoch = epoch
         forwards, backwards = steps.cost(len(at))
         progress.forwards += subset.forwards + forwards + (steps.setup if epoch == 1 else 0)
         progress.backwards += backwards
         progress.curves.append(
-            dict.fromkeys(("label_precision", "weighted_precision", "label_recall", "overlap", "objective"))
-            | {"covered": 0.0, "covered_ball": None} | subset.measures
+            dict.fromkeys(CURVES)
+            | {"covered": 0.0, **subset.measures, **observed, **tested}
             | {
-                "epoch": epoch, "lr": lr, "train_loss": loss / len(at), "train_acc_given": 100 * given / len(at),
-                "train_acc_true": 100 * true / len(at), "test_loss": test["loss"], "test_top1": test["top1"],
-                "test_top5": test["top5"], "heldout_acc": heldout, "selected": len(at),
-                "forwards": progress.forwards, "backwards": progress.backwards,
+                "epoch": epoch,
+                "lr": lr,
+                "train_loss": loss / len(at),
+                "train_acc_given": 100 * given / len(at),
+                "train_acc_true": 100 * true / len(at),
+                "selected": len(at),
+                "forwards": progress.forwards,
+                "backwards": progress.backwards,
             }
-        )  # fmt: skip
+        )
         progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
+        watching = (looked - selected) + (clock() - trained)
         progress.timings.append(
             {
-                "epoch": epoch, "select": selected - start, "train": trained - selected, "evaluate": clock() - trained,
+                "epoch": epoch,
+                "select": selected - start,
+                "train": trained - looked,
+                "evaluate": watching,
                 "energy": spent,
             }
         )
         on_epoch(progress)
     return progress
+
+
+def _test(model: nn.Module, data: Data, spec: RunSpec) -> dict:
+    """The columns that come of the test set and of the hold-out, where there is one."""
+    test = evaluate(model, data.test, data.test_labels, spec.precision)
+    tested = {f"test_{key}": value for key, value in test.items()}
+    if data.heldout is not None:
+        tested["heldout_acc"] = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
+    return tested
 
 
 def _must_be_finite(what: str, loss: float, epoch: int, lr: float) -> None:

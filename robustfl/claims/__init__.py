@@ -14,7 +14,7 @@ from pathlib import Path
 from robustfl import statistics
 from robustfl.claims.measures import ACCURACIES, BUDGETS, EXACT, MEASURES, resolution, within
 from robustfl.statistics import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate
-from robustfl.study import CONFIG_DIR, Row, StudyError, read_yaml
+from robustfl.study import CONFIG_DIR, Row, StudyError, read_yaml, scales
 from robustfl.tables import RULES, Gathered, find, shown
 
 
@@ -40,7 +40,7 @@ class Claim:
     measures: tuple = ACCURACIES
     budgets: tuple = ("epochs",)
     rules: tuple = tuple(RULES)
-    scales: tuple = ("smoke", "laptop", "full")
+    needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
     headline: bool = False  # told in words at the head of the report, by its first measure and budget
 
     @property
@@ -175,10 +175,10 @@ def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdi
     e = statistics.estimate(statistic, 0.0 if c.claim.ratio else step, exact=measure in EXACT)
     low, high = c.claim.bounds
     floor = statistics.seed_floor(samples)
-    if gathered.study.scale not in c.claim.scales:
-        return Verdict(
-            c, measure, budget, INCONCLUSIVE, f"needs scale {' or '.join(c.claim.scales)}", e, floor, None, None
-        )
+    if c.claim.needs and c.claim.needs not in gathered.study.about.bears:
+        able = [s.name for s in scales(gathered.study.directory).values() if c.claim.needs in s.bears]
+        reason = f"needs scale {' or '.join(able)}"
+        return Verdict(c, measure, budget, INCONCLUSIVE, reason, e, floor, None, None)
     verdict, reason, needed = statistics.judge(e, low, high), "", None
     bound = statistics.nearest_bound(e, low, high)
     if verdict == INCONCLUSIVE:

@@ -13,32 +13,38 @@ from robustfl.tables import Gathered
 EARLY = 0.1  # share of the epochs that "the early stage" means (slides, "Conclusion"; the slides give no number)
 
 
+def tested(epochs: list[dict]) -> list[dict]:
+    """Those of the epochs after which the run was tested."""
+    return [e for e in epochs if e["test_top1"] is not None]
+
+
 def best_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
-    return max(e["test_top1"] for e in epochs)
+    return max((e["test_top1"] for e in tested(epochs)), default=None)
 
 
 def last_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
-    return epochs[-1]["test_top1"]
+    return tested(epochs)[-1]["test_top1"] if tested(epochs) else None
 
 
 def heldout_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
     """Test accuracy of the epoch that is best on held-out data with given labels; None without a hold-out."""
-    if epochs[-1]["heldout_acc"] is None:
-        return None
-    return max(epochs, key=lambda e: e["heldout_acc"])["test_top1"]
+    held = [e for e in epochs if e["heldout_acc"] is not None]
+    return max(held, key=lambda e: e["heldout_acc"])["test_top1"] if held else None
 
 
 def early(column: str) -> Callable:
     def measure(r: Record, epochs: list[dict], _: Gathered) -> float | None:
-        first = [e[column] for e in r.curves if e["epoch"] <= max(1, round(EARLY * r.spec.epochs))]
-        return float(np.mean(first))
+        first = [e for e in r.curves if e["epoch"] <= max(1, round(EARLY * r.spec.epochs))]
+        told = [e[column] for e in first if e[column] is not None]
+        return float(np.mean(told)) if told else None
 
     return measure
 
 
 def gap(r: Record, epochs: list[dict], _: Gathered) -> float | None:
     """Training accuracy minus test accuracy at the last epoch, points: how much of the training does not carry over."""
-    return epochs[-1]["train_acc_given"] - epochs[-1]["test_top1"]
+    last = tested(epochs)[-1] if tested(epochs) else None
+    return last and last["train_acc_given"] - last["test_top1"]
 
 
 def over_selections(column: str) -> Callable:

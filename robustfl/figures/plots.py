@@ -22,10 +22,12 @@ FEW = 12  # epochs up to which every epoch gets a marker
 
 
 def over_epochs(gathered: Gathered, row: Row, column: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs,) and (seeds, epochs) of a column of curves.csv; NaN where a cell is empty."""
+    """(epochs,) and (seeds, epochs) of a column of curves.csv, at the epochs where every seed has it."""
     records = gathered.of(row)
     cells = [[np.nan if e[column] is None else e[column] * scale for e in r.curves] for r in records]
-    return np.array([e["epoch"] for e in records[0].curves]), np.array(cells, dtype=float)
+    values = np.array(cells, dtype=float)
+    full = ~np.isnan(values).any(0)
+    return np.array([e["epoch"] for e in records[0].curves])[full], values[:, full]
 
 
 def line(axes: Axes, x: np.ndarray, y: np.ndarray, look: style.Look) -> Line2D:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,21 +9,9 @@ from robustfl import figures
 from robustfl.claims import Verdict
 from robustfl.report import captions, cost, prose, verdicts
 from robustfl.report.contrast import listed, signed
-from robustfl.study import CONFIG_DIR, Group
+from robustfl.study import Group, open_settings
 from robustfl.tables import ACCURACIES, Gathered, group_table, shown
 
-SCALES = {
-    "smoke": (
-        "Smoke scale: the numbers in this report mean nothing beyond “the pipeline works”. Every run trained a "
-        "small network for a few epochs on a few hundred images. Read no accuracy, no difference and no verdict as "
-        "evidence for or against any method; the laptop and full scales are for that."
-    ),
-    "laptop": (
-        "Laptop scale: real images, but only a subset of them, a smaller network and a shorter schedule. Signs and "
-        "orders of differences can be read; absolute accuracies cannot be compared with the slides'."
-    ),
-    "full": "Full scale: the slides' protocol on all training images.",
-}
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
 
@@ -33,8 +20,8 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
     study = gathered.study
     return {
         "scale": study.scale,
-        "statement": SCALES[study.scale],
-        "warn": study.scale == "smoke",
+        "statement": study.about.statement,
+        "warn": study.about.warn,
         "facts": facts(gathered),
         "protocols": protocols(gathered),
         "verdicts": verdicts.summary(judged)
@@ -44,7 +31,7 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
         },
         "cost": {"table": cost.table(gathered), "paragraph": cost.paragraph(gathered), "energy": cost.energy_told(gathered)},
         "sections": [section(gathered, group) for group in study.groups.values()],
-        "open": open_settings(CONFIG_DIR / "experiments.yaml"),
+        "open": [[o.where, o.setting, o.reason] for o in open_settings(study.directory)],
         "provenance": provenance(gathered),
         "noise": noise(gathered),
         "hashes": hashes(gathered),
@@ -186,20 +173,6 @@ def table(gathered: Gathered, group: Group) -> dict:
 
 def seconds_text(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def open_settings(path: Path) -> list[list[str]]:
-    """[where, setting, why] for every line of experiments.yaml that is marked `open`: what the slides do not say."""
-    found, where = [], ""
-    for text in path.read_text().splitlines():
-        if match := re.match(r"  (\w\S*):", text):
-            where = match[1]  # the protocol or group the lines below belong to
-        match = re.match(r"\s*(.+?):? *#.*?\bopen\b:?\s*(.*)$", text)
-        if match:
-            setting = re.sub(r", *rules:.*|\bset:|[{}]", "", match[1])
-            setting = re.sub(r"\s+", " ", setting).replace(": :", ":").strip(" :,")
-            found.append([where, setting, match[2] or "the usual value"])
-    return found
 
 
 def provenance(gathered: Gathered) -> list[list[str]]:
