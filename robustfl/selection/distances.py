@@ -56,6 +56,10 @@ class Cloud:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def gram(self, a, b):
+        """(len(a), len(b)) float64 inner products of the rows; a, b: slices or (k,) positions."""
+        return self.rows[a] @ self.rows[b].T
+
     def block(self, a, b):
         """(len(a), len(b)) float32 distances; a, b: slices or (k,) positions.
 
@@ -64,7 +68,7 @@ class Cloud:
         if self.metric == "precomputed":
             part = self.top - self.rows[a][:, b]
         else:
-            part = self.rows[a] @ self.rows[b].T
+            part = self.gram(a, b)
             part *= -2.0
             norm = self.square[a][:, None] + self.square[b][None]
             part += norm
