@@ -19,7 +19,10 @@ LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built
 
 
 class Neighbours:
-    """The greedy covers of one set of points, at any radius. points: (n, d) numpy; see `checks.METRICS`."""
+    """The greedy covers of one set of points, at any radius.
+
+    points: (n, d) numpy, or OuterProducts of numpy factors; metric: see `checks.METRICS`.
+    """
 
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = Cloud(points, metric)
