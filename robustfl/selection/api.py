@@ -29,6 +29,7 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
     """A weighted subset of `points`: class by class, in the order in which the method picked.
 
     points: (n, d) numpy array or torch tensor, or the (n, n) similarity matrix for metric="precomputed".
+      Outer products of two vectors each, such as last-layer gradients: `selection.OuterProducts`.
     labels: (n,) integers; None: one class. ratio: share of each class to pick, in (0, 1].
     method: a key of SELECTORS; options go to it. metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
     weights: "cluster" (points nearest to the pick), "ball" (points of its class within `radius`, in units of the metric) or

@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 
+from robustfl.selection.outer import OuterProducts, on_host
+
 METRICS = ("euclidean", "sqeuclidean", "cosine", "precomputed")
 WEIGHTS = ("cluster", "ball", "uniform")
 
@@ -35,16 +37,14 @@ def numeric(value, name: str):
 
 
 def points(value, metric: str = "euclidean"):
-    """(n, d) array or CUDA tensor, finite, n >= 1 and d >= 1; square and symmetric for the metric `precomputed`."""
-    array = numeric(value, "points")
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"points must have shape (n, d) with n >= 1 and d >= 1; got {tuple(array.shape)}")
-    finite = np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
-    if not bool(finite.all()):
-        at = tuple(
-            int(i) for i in np.argwhere(np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu()))[0]
-        )
-        raise ValueError(f"points must be finite; got {float(array[at])} at {at}")
+    """(n, d) array or CUDA tensor, finite, n >= 1 and d >= 1.
+
+    For the metric `precomputed` it is square and symmetric. Of OuterProducts, both factors are
+    such arrays, equally long and on one device. ValueError names the parameter, rule and value.
+    """
+    if isinstance(value, OuterProducts):
+        return _outer(value, metric)
+    array = _matrix(value, "points", "(n, d)")
     if metric == "precomputed":
         if array.shape[0] != array.shape[1]:
             raise ValueError(
@@ -58,6 +58,40 @@ def points(value, metric: str = "euclidean"):
                 f"points must be a symmetric similarity matrix for metric='precomputed'; got |S - S.T| = {gap}"
             )
     return array
+
+
+def _matrix(value, name: str, shape: str):
+    """A finite array or CUDA tensor of two dimensions, neither empty; `shape` names them."""
+    array = numeric(value, name)
+    if array.ndim != 2 or 0 in array.shape:
+        n, d = shape.strip("()").split(", ")
+        raise ValueError(
+            f"{name} must have shape {shape} with {n} >= 1 and {d} >= 1; got {tuple(array.shape)}"
+        )
+    finite = np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
+    if not bool(finite.all()):
+        wrong = np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu())
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name} must be finite; got {float(array[at])} at {at}")
+    return array
+
+
+def _outer(value: OuterProducts, metric: str) -> OuterProducts:
+    if metric == "precomputed":
+        allowed = ", ".join(name for name in METRICS if name != "precomputed")
+        raise ValueError(f"metric must be one of {allowed} for OuterProducts; got {metric!r}")
+    left = _matrix(value.left, "points.left", "(n, a)")
+    right = _matrix(value.right, "points.right", "(n, b)")
+    if len(left) != len(right):
+        raise ValueError(
+            f"points.left and points.right must be equally long; got {len(left)} and {len(right)}"
+        )
+    devices = ["cpu" if on_host(part) else str(part.device) for part in (left, right)]
+    if devices[0] != devices[1]:
+        raise ValueError(
+            f"points.left and points.right must be on one device; got {' and '.join(devices)}"
+        )
+    return OuterProducts(left, right)
 
 
 def labels(value, n: int) -> np.ndarray:

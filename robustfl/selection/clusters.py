@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.outer import each
 
 
-def host(array) -> np.ndarray:
-    """A numpy array of a numpy array or of a tensor on any device."""
-    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+def host(points):
+    """A numpy array of an array or a tensor on any device; of outer products, both factors so."""
+    return each(points, lambda part: part if isinstance(part, np.ndarray) else part.cpu().numpy())
 
 
 def owners(cloud: Cloud, picks: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Squared distances come from a float64 Gram matrix of centred points, |x|^2 + |y|^2 - 2 x.y, and are rounded to float32 at
 the end. In float32 throughout, the cancellation would leave errors of 3e-4 |x| between near-duplicates; in float64 they
 stay below the last bit of the float32 result, so that equal distances compare equal and `d <= radius` is inclusive.
+Of outer products it comes from their factors, not centred; `Cloud` says what that costs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from robustfl.selection import checks
+from robustfl.selection.outer import OuterProducts, double, each, on_host
 
 BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
 FLOAT32 = float(np.finfo(np.float32).max)
@@ -23,25 +25,32 @@ class Cloud:
 
     floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts as 0: duplicates are at distance 0.
     rows: (m, d) float64, centred (for cosine: of unit length before; for precomputed: the similarity matrix as it is).
+    square: (m,) float64, |x|^2 of the rows.
+
+    Of outer products, `rows` holds both factors in float64 (for cosine: each of unit length). They
+    cannot be centred: less a centre, a point is no outer product. Errors are therefore relative to
+    the distance |x| from the origin. Between points farther than 1e-3 |x| from each other they stay
+    below the last bit of float32; points of 10 x 65 entries nearer than 2e-7 |x| count as equal.
     """
 
     def __init__(self, points, metric: str = "euclidean") -> None:
-        """points: (m, d) numpy or torch; metric: see `checks.METRICS`. ValueError for a zero vector under cosine, or distances beyond float32."""
+        """points: (m, d) numpy or torch, or OuterProducts; metric: see `checks.METRICS`.
+
+        ValueError for a zero vector under cosine, or distances beyond float32.
+        """
         self.metric = checks.one_of(metric, "metric", checks.METRICS)
-        rows = points.astype(np.float64) if isinstance(points, np.ndarray) else points.double()
+        self.on_host, self.outer = on_host(points), isinstance(points, OuterProducts)
+        rows = each(points, double)
         if metric == "cosine":
-            largest = abs(rows).max(1) if isinstance(rows, np.ndarray) else rows.abs().amax(1)
-            if not bool((largest > 0).all()):
-                raise ValueError("points must have no zero row for metric='cosine'; got at least one")
-            rows = rows / largest[:, None]  # first, so that no square over- or underflows: cosine knows no scale
-            rows = rows / ((rows * rows).sum(1) ** 0.5)[:, None]
-        if metric != "precomputed":
+            rows = each(rows, _unit)
+        if metric != "precomputed" and not self.outer:
             rows = rows - rows[:1]  # first, so that equal points become exact zeros
             rows = rows - rows.mean(0)
         self.rows = rows
-        with np.errstate(over="ignore"):  # refused below
-            self.square = (rows * rows).sum(1)  # (m,)
-        self.floor = 2.0**-52 * (64 + 4 * rows.shape[1] ** 0.5)
+
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            self.square = rows.square() if self.outer else (rows * rows).sum(1)
+        self.floor = 2.0**-52 * (64 + 4 * _rounding(rows))
         self.top = float(rows.max()) if metric == "precomputed" else 0.0
         self.bound = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
         if not self.bound < FLOAT32:
@@ -50,11 +59,19 @@ class Cloud:
     def _bound(self) -> float:
         if self.metric == "precomputed":
             return self.top - float(self.rows.min())
-        furthest = float(self.square.max())  # from the centre, squared
+        if self.outer:
+            with np.errstate(over="ignore", invalid="ignore"):
+                furthest = float(self.rows.apart().max() + 2 * self.floor * self.square.max())
+        else:
+            furthest = float(self.square.max())  # from the centre, squared
         return {"euclidean": 2 * furthest**0.5, "sqeuclidean": 4 * furthest, "cosine": 2 * furthest}[self.metric]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def gram(self, a, b):
+        """(len(a), len(b)) float64 inner products of the rows; a, b: slices or (k,) positions."""
+        return self.rows.gram(a, b) if self.outer else self.rows[a] @ self.rows[b].T
 
     def block(self, a, b):
         """(len(a), len(b)) float32 distances; a, b: slices or (k,) positions.
@@ -64,7 +81,7 @@ class Cloud:
         if self.metric == "precomputed":
             part = self.top - self.rows[a][:, b]
         else:
-            part = self.rows[a] @ self.rows[b].T
+            part = self.gram(a, b)
             part *= -2.0
             norm = self.square[a][:, None] + self.square[b][None]
             part += norm
@@ -83,14 +100,14 @@ class Cloud:
 
     def slices(self, width: int) -> list[slice]:
         """The rows, cut so that a block of them by `width` columns is of bounded size."""
-        bound = BLOCK if isinstance(self.rows, np.ndarray) else GPU_BLOCK
+        bound = BLOCK if self.on_host else GPU_BLOCK
         step, m = max(1, bound // max(1, width)), len(self)
         return [slice(start, min(start + step, m)) for start in range(0, m, step)]
 
     def matrix(self):
         """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
         m = len(self)
-        out = np.zeros((m, m), np.float32) if isinstance(self.rows, np.ndarray) else self.rows.new_zeros(m, m).float()
+        out = np.zeros((m, m), np.float32) if self.on_host else self.square.new_zeros(m, m).float()
         for rows in self.slices(m):
             rest = slice(rows.start, m)
             part = self.block(rows, rest)
@@ -103,6 +120,21 @@ class Cloud:
         return out
 
 
+def _unit(rows):
+    """(m, d) rows at length 1. ValueError for a row of zeros."""
+    largest = abs(rows).max(1) if isinstance(rows, np.ndarray) else rows.abs().amax(1)
+    if not bool((largest > 0).all()):
+        raise ValueError("points must have no zero row for metric='cosine'; got at least one")
+    rows = rows / largest[:, None]  # first, so that no square over- or underflows
+    return rows / ((rows * rows).sum(1) ** 0.5)[:, None]
+
+
+def _rounding(rows) -> float:
+    """How errors of inner products grow: the root of the terms; of outer products, of both sums."""
+    parts = (rows.left, rows.right) if isinstance(rows, OuterProducts) else (rows,)
+    return sum(part.shape[1] ** 0.5 for part in parts)
+
+
 def classes(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(label, positions of its points in increasing order), by increasing label."""
     order = np.argsort(labels, kind="stable")
@@ -112,7 +144,7 @@ def classes(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def gather(points, where: np.ndarray, metric: str = "euclidean"):
     """The points of one class: rows `where`, and for a precomputed matrix the same columns."""
-    if not isinstance(points, np.ndarray):
+    if not on_host(points):
         import torch
 
         where = torch.from_numpy(where).to(points.device)

@@ -16,6 +16,7 @@ import numpy as np
 
 from robustfl.selection import checks, grid
 from robustfl.selection.distances import Cloud
+from robustfl.selection.outer import OuterProducts, each, on_host
 
 ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 # Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the float32 distances
@@ -23,15 +24,20 @@ ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
 
 
-def entry(engine: str, metric: str) -> int:
+def entry(engine: str, metric: str, points) -> int:
     """Bytes per entry of a class's (m, m) matrix."""
-    return BYTES["torch" if engine == "triton" and metric == "precomputed" else engine]
+    return BYTES["torch" if engine == "triton" and not _by_differences(metric, points) else engine]
+
+
+def _by_differences(metric: str, points) -> bool:
+    """Can Triton's kernel, which subtracts rows, make the similarities? Else torch makes them."""
+    return metric != "precomputed" and not isinstance(points, OuterProducts)
 
 
 def resolve(engine: str, points) -> str:
     """The engine that `auto` stands for. ValueError for an unknown engine or one that cannot run here."""
     checks.one_of(engine, "engine", ENGINES)
-    on_cuda = not isinstance(points, np.ndarray)
+    on_cuda = not on_host(points)
     if engine == "auto":
         if on_cuda:
             return "triton" if find_spec("triton") and _builds() else "torch"
@@ -53,16 +59,16 @@ def _builds() -> bool:
 
 def place(points, engine: str):
     """The points where the engine wants them: numpy for CPU engines, a tensor for torch and Triton."""
-    if engine in ("torch", "triton") and isinstance(points, np.ndarray):
+    if engine in ("torch", "triton") and on_host(points):
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(points))
+        return each(points, lambda part: torch.from_numpy(np.ascontiguousarray(part)))
     return points
 
 
 def free(engine: str, points) -> int:
     """Bytes of memory that are free for the matrices of one class."""
-    if not isinstance(points, np.ndarray) and points.is_cuda:
+    if not on_host(points) and points.is_cuda:
         import torch
 
         device = points.device  # what torch has reserved and does not use is free to it
@@ -81,7 +87,7 @@ def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
 
         buffer = np.empty(max(len(cloud) for cloud in clouds) ** 2, dtype=np.int32)
         yield from (greedy_numba.similarity(cloud, buffer) for cloud in clouds)
-    elif engine == "triton" and clouds[0].metric != "precomputed":
+    elif engine == "triton" and _by_differences(clouds[0].metric, clouds[0].rows):
         from robustfl.selection import similarity_triton
 
         yield from map(similarity_triton.similarity, clouds)

@@ -24,7 +24,8 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
            algorithm: str = "auto", epsilon: float = 0.1, memory: int | None = None) -> Selection:  # fmt: skip
     """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained at each pick.
 
-    points: (n, d) array or tensor; labels: (n,) or None. Ties go to the larger gain, then to the lower index.
+    points: (n, d) array or tensor, or OuterProducts; labels: (n,) or None. Ties go to the larger
+      gain, then to the lower index.
     algorithm: "exact": distances on a grid of 20 or 21 bits (`grid`), greedy without further approximation, deterministic;
       MemoryError where a class does not fit. O(m^2 d) + O(m^2 log m) typically, 4 m^2 bytes per class of m points (numba).
       "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory a candidate (`stochastic`). "partition": `partition`.
@@ -38,7 +39,7 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
     points = engines.place(points, engine)
-    each = engines.entry(engine, metric)
+    each = engines.entry(engine, metric, points)
     largest = _largest(memory, each, engine, points)
     groups = [where for _, where in classes(labels)]
     wanted = [checks.count(ratio, len(where)) for where in groups]

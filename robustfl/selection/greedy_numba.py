@@ -61,7 +61,7 @@ def similarity(cloud: Cloud, buffer: np.ndarray) -> tuple[np.ndarray, float]:
     step, top = grid.scale(cloud.bound)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     for rows in cloud.slices(m):
-        gram = cloud.rows[rows] @ cloud.rows[rows.start :].T
+        gram = cloud.gram(rows, slice(rows.start, None))
         root, inverse = cloud.metric == "euclidean", np.float32(1 / step)
         _fill(gram, cloud.square, rows.start, cloud.floor, root, factor, inverse, np.int32(top), S)
     return S, step

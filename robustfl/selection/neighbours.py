@@ -19,7 +19,10 @@ LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built
 
 
 class Neighbours:
-    """The greedy covers of one set of points, at any radius. points: (n, d) numpy; see `checks.METRICS`."""
+    """The greedy covers of one set of points, at any radius.
+
+    points: (n, d) numpy, or OuterProducts of numpy factors; metric: see `checks.METRICS`.
+    """
 
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = Cloud(points, metric)
@@ -80,7 +83,7 @@ class Neighbours:
         size, used = min(self.listed, 16 * n), 0
         pairs = [np.empty(size, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
         for first, left in ((i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)):
-            gram = cloud.rows[first : first + TILE] @ cloud.rows[left : left + TILE].T
+            gram = cloud.gram(slice(first, first + TILE), slice(left, left + TILE))
             while (now := cover_numba.close_pairs(gram, cloud.square, first, left, *fixed, *pairs, used)) < 0:
                 if size == self.listed:
                     return None
@@ -119,7 +122,7 @@ class Neighbours:
             most = self._most(radius)[0]
             for piece in (points[i : i + TILE] for i in range(0, len(points), TILE)):
                 for part in (slice(j, j + TILE) for j in range(0, len(counts), TILE)):
-                    gram = cloud.rows[piece] @ cloud.rows[part].T
+                    gram = cloud.gram(piece, part)
                     mine, theirs = cloud.square[piece], cloud.square[part]
                     cover_numba.tally(gram, mine, theirs, cloud.floor, most, counts[part])
         else:

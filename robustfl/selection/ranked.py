@@ -6,21 +6,30 @@ import numpy as np
 
 from robustfl.selection import checks, clusters
 from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.outer import OuterProducts, double, each
 from robustfl.selection.result import Selection, join
 
 
 def select(points, labels, ratio: float, metric: str, largest: bool) -> Selection:
     """Per class the points of largest (or smallest) L2 norm, in that order; ties go to the lower index.
 
-    points: (n, d); labels: (n,) or None. weights: cluster sizes; gains: the norms. O(m d + m log m) per class of m points,
-    and O(m k d) for the weights. Raises ValueError as `checks` says.
+    points: (n, d), or OuterProducts; labels: (n,) or None. weights: cluster sizes;
+    gains: the norms. O(m d + m log m) per class of m points, and O(m k d) for the weights.
+    Raises ValueError as `checks` says.
     """
     points = checks.points(points, metric)
     labels, ratio, parts = checks.labels(labels, len(points)), checks.ratio(ratio), []
     for _, where in classes(labels):
         own = gather(points, where, metric)
         cloud = Cloud(own, metric)  # first: it refuses points whose norms would overflow
-        norms = np.linalg.norm(clusters.host(own).astype(np.float64), axis=1)
+        norms = _norms(each(clusters.host(own), double))
         picks = np.argsort(-norms if largest else norms, kind="stable")[: checks.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), norms[picks]))
     return join(parts)
+
+
+def _norms(points) -> np.ndarray:
+    """(m,) L2 norms of numpy points; of an outer product, the product of its factors' norms."""
+    if isinstance(points, OuterProducts):
+        return _norms(points.left) * _norms(points.right)
+    return np.linalg.norm(points, axis=1)

@@ -37,7 +37,10 @@ def fill(X, S, m, d, factor, inverse, top, ROOT: tl.constexpr, SIDE: tl.constexp
 
 
 def similarity(cloud: Cloud) -> tuple[torch.Tensor, float]:
-    """(S (m, m) int32, step) of a class on its own device, as `grid.similarity` gives it; for every metric but precomputed."""
+    """(S (m, m) int32, step) of a class on its own device, as `grid.similarity` gives it.
+
+    It serves every metric but precomputed, and no outer products: they have no rows to subtract.
+    """
     m, d = cloud.rows.shape
     step, top = grid.scale(cloud.bound)
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
