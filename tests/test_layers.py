@@ -11,7 +11,7 @@ LAYERS = [  # a package stands for all its modules
     {"spec", "rng", "streams"},
     {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
     {"inference", "gradients", "selection"},
-    {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance"},
+    {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance", "precision"},
     {"choose", "run"},
     {"tables", "figures", "claims", "statistics", "report", "worker", "server", "cli", "__main__"},
 ]
