@@ -22,6 +22,7 @@ from robustfl.metrics import (
     training_fit,
 )
 from robustfl.selection import SELECTORS, OuterProducts, weights
+from robustfl.selection.outer import each
 from robustfl.spec import RunSpec
 from robustfl.steps import Data
 from robustfl.train import Subset
@@ -30,13 +31,6 @@ SHOWN = 8  # points of each kind in picks.json
 OBSERVE_EVERY = 10  # epochs between looks at the training set, where no selection looks at it anyway
 NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points ...
 BLIND_WEIGHTS = frozenset({"uniform", "class"})  # ... and weights that need none: together they cost no forward pass
-
-
-def on_host(points):
-    """Points as numpy arrays, unless they are on a GPU, where they stay."""
-    if isinstance(points, OuterProducts):
-        return points if points.left.is_cuda else OuterProducts(points.left.numpy(), points.right.numpy())
-    return points if points.is_cuda else points.numpy()
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class Chooser:
     def _select(self, epoch: int, model: nn.Module) -> Subset:
         spec, points = self.spec, None
         if self.needs_points:
-            points = on_host(self._points(epoch, model))
+            points = each(self._points(epoch, model), lambda part: part if part.is_cuda else part.numpy())
         generator = rng.stream(spec.seed, "select", epoch)
         blind = np.zeros((len(self.given), 1), dtype=np.float32) if points is None else points
         picked = SELECTORS[spec.method](blind, self.given, self._ratio(epoch), generator)

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     show = command("show", _show, "print a run's full spec and the slide it belongs to, as YAML")
     show.add_argument("name")
     for sub in (train, runs, show):
-        sub.add_argument("--scale", choices=[*study.SCALES, "auto"], help="size of the study (default: the config's)")
+        sub.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
         _add_set(sub)
 
     from robustfl.data import cli as data_cli
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
-    report.add_argument("--scale", choices=[*study.SCALES, "auto"])
+    report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
     report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
     _add_set(report)
     return parser

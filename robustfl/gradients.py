@@ -66,7 +66,7 @@ class Pass:
 
     def mean_gradient(self, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """(classes, d + 1) float64 weighted mean of the last layer's gradients at `index` (k,); weights: (k,)."""
-        share = (weights / weights.sum()).double()
+        share = weights.double() / weights.double().sum()
         return (self.residual[index].double() * share[:, None]).T @ self._inputs()[index].double()
 
     def _inputs(self) -> torch.Tensor:

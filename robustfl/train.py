@@ -132,7 +132,7 @@ def train(
     spec: RunSpec,
     *,
     select: Select,
-    observe: Observe = lambda epoch, model, subset: {},
+    observe: Observe | None = None,
     steps: EagerSteps | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
@@ -151,8 +151,9 @@ def train(
         start, _ = clock(), meter()
         subset = select(epoch, model)
         selected = clock()
-        observed = observe(epoch, model, subset)
-        looked = clock()
+        observed, looked = {}, selected
+        if observe is not None:
+            observed, looked = observe(epoch, model, subset), clock()
 
         # train on it
         lr = learning_rate(spec, epoch)

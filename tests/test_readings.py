@@ -212,7 +212,7 @@ def test_runs_without_a_selection_are_observed_every_tenth_epoch(noisy, options,
     run(spec, tmp_path / "full", "full", options)
     rows = record.read(tmp_path / "full", "full", spec).curves
     assert [int(r["epoch"]) for r in rows if r["fit_false"] is not None] == [1, 11, 13]
-    assert rows[-1]["gradient_error"] == 0
+    assert rows[-1]["gradient_error"] < 1e-10
     blind = dataclasses.replace(spec, method="random", ratio=0.5)
     metrics = run(blind, tmp_path / "random", "random", options)
     assert metrics["forwards"] == metrics["backwards"], "looking on is no cost of the method"
@@ -250,7 +250,7 @@ def test_last_layer_points_are_the_gradients_of_the_last_layer(noisy, options):
         loss = F.cross_entropy(model(data.images.plain(i, i + 1)), data.given[i : i + 1])
         weight, bias = torch.autograd.grad(loss, [model.fc.weight, model.fc.bias])
         expected = torch.cat([weight, bias[:, None]], 1).flatten()
-        torch.testing.assert_close(torch.as_tensor(points.dense()[i]), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(torch.as_tensor(points.dense()[i]).float(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):

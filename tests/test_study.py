@@ -24,14 +24,15 @@ def configs(tmp_path):
     return edit
 
 
-@pytest.mark.parametrize("scale", study.SCALES)
+@pytest.mark.parametrize("scale", study.scales())
 def test_shared_runs_are_trained_once(scale):
     known = study.load(scale)
     hashes = [spec.hash for spec in known.specs.values()]
     assert len(set(hashes)) == len(hashes)
     shared = [n for n in known.specs if len(known.groups_of(n)) > 1]
-    assert "cifar10_robust_agnostic0.4_full_ball2_seed0" in shared  # noise 0.4 and radius
-    assert "cifar10_speed_facility_location0.6_seed0" in shared  # ratios and ablations
+    if len(known.groups) > 10:  # not the rungs of the ladder, nor the readings
+        assert "cifar10_robust_agnostic0.4_full_ball2_seed0" in shared  # noise 0.4 and radius
+        assert "cifar10_speed_facility_location0.6_seed0" in shared  # ratios and ablations
 
 
 def test_settings_that_few_epochs_make_one_are_one_run():
@@ -67,7 +68,7 @@ def test_full_scale_is_the_protocol():
 def test_cluster_counts_of_set_cover_are_the_slides():
     known = study.load("full")
     counts = {round(50000 * known.spec(n).ratio) for n in known.specs if known.spec(n).method == "set_cover"}
-    assert counts == {43105, 38964}
+    assert counts == {43105, 38964, 43334, 39715}
 
 
 def test_fewer_epochs_shrink_the_schedule():
@@ -90,7 +91,7 @@ def test_a_scale_may_shrink_batches_and_the_rate_along():
 
 
 def test_set_cover_finds_its_pretraining_run():
-    for scale in study.SCALES:
+    for scale in ("smoke", "laptop", "desk", "full"):
         known = study.load(scale)
         cover = next(n for n, s in known.specs.items() if s.pretrained)
         assert known.pretraining_name(cover) == "cifar10_speed_full_holdout0_shuffled_seed0"

@@ -10,7 +10,7 @@ rule train:
         spec=lambda wildcards: study_at(wildcards.scale).spec(wildcards.name).hash,
         out=f"{config['results']}/{{scale}}/runs/{{name}}",
     wildcard_constraints:
-        scale="|".join(study.SCALES),
+        scale="|".join(study.scales()),
         name="[^/]+",
     threads: 1
     resources:
