@@ -5,6 +5,7 @@ python benchmarks/bench_train.py [--images 6000] [--repeats 3] [--page ...]     
 The reference is the loop as it is usually published: PIL DataLoader without workers, NCHW fp32, gradients by autograd
 with the graph of the whole forward pass, selection by row sums of the full distance matrix, validation in batches of
 128. Ours selects by exact facility location, which is more work. Both train ResNet-32 on half of the images, batch 128.
+Below: what `precision: auto` takes on this processor, and the bound that its arithmetic sets.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustfl import data, models
 from robustfl.choose import Chooser
+from robustfl.precision import choose
 from robustfl.record import write_text
 from robustfl.run import Options, new_model, prepare
 from robustfl.spec import RunSpec
@@ -144,12 +146,56 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
         f"The compiled way compiles once a process, kept out of the table: here {compiling:.0f} s with a first small epoch, "
         "less where an earlier process left its code on disk, more where none did."
     )
-    return [*lines, "", note, "", ceiling(images, total["reference loop"])]
+
+    ours = [name for name, way in WAYS.items() if way is not None]
+    training = {name: statistics.median(r["train"] for r in seconds[name]) for name in ours}
+    bound = ceiling(images, total["reference loop"], training)
+    return [*lines, "", note, "", chosen(options.cache), "", *bound]
 
 
-def ceiling(images: int, reference: float) -> str:
-    """How much faster than the reference loop a loop could be that does nothing but the convolutions' arithmetic in bf16."""
-    speed = {dtype: matmul_speed(dtype) for dtype in (torch.float32, torch.bfloat16)}
+def chosen(cache: str) -> str:
+    """What `precision: auto` takes here for the benchmark's model, and what its probe measured."""
+    choice = choose(torch.device("cpu"), "resnet32", (3, 32, 32), 128, cache)
+    takes = f"`precision: auto` takes {choice.precision} here"
+    if not choice.seconds:
+        return f"{takes}: the processor has no bf16, and nothing was probed."
+    fp32, bf16 = (1000 * choice.seconds[p] for p in ("fp32", "bf16"))
+    return (
+        f"{takes}: its probe measured {fp32:.1f} ms for a step of {choice.images} images in fp32 "
+        f"and {bf16:.1f} ms in bf16, {fp32 / bf16:.2f} times fp32's speed."
+    )
+
+
+def ceiling(images: int, reference: float, training: dict[str, float]) -> list[str]:
+    """The processor's bound, and how near to it our training comes, as lines of the page.
+
+    The bound is the speed of a loop that does nothing but the convolutions' arithmetic, in the
+    precision whose matrix product is the faster one on this processor.
+
+    reference: seconds of the reference loop's epoch on so many images. training: each way's seconds
+    of training on half of them.
+    """
+    speed = {"fp32": matmul_speed(torch.float32), "bf16": matmul_speed(torch.bfloat16)}
+    faster = max(speed, key=speed.get)
+    forward, step = flops_of_an_image()
+    flops = images * (forward + step / 2 + forward / 5)
+    seconds, bound = flops / speed[faster], speed[faster] / step  # an epoch's; images/s of training
+    lines = [
+        f"The processor's bound: a matrix product runs at {speed['fp32'] / 1e9:.0f} GFLOP/s in "
+        f"fp32 and {speed['bf16'] / 1e9:.0f} in bf16 on one core here. At {faster}'s speed, the "
+        f"faster, the {flops / 1e12:.2f} TFLOP of this epoch's convolutions alone, forward and backward, "
+        f"take {seconds:.1f} s: {reference / seconds:.2f} times the reference loop's speed. "
+        f"Training alone is bound to {bound:.0f} images/s.", "",
+        "| way | training, images/s | share of the bound |", "|---|---:|---:|",
+    ]  # fmt: skip
+    for name, spent in training.items():
+        reached = images / 2 / spent
+        lines.append(f"| {name} | {reached:.0f} | {100 * reached / bound:.0f} % |")
+    return lines
+
+
+def flops_of_an_image() -> tuple[int, int]:
+    """Floating point operations of ResNet-32 on one image: forward, and forward and backward."""
     model, x = models.build("resnet32", 3, 10, seed=0), torch.zeros(1, 3, 32, 32)
     counts = []
     for backward in (False, True):
@@ -158,14 +204,7 @@ def ceiling(images: int, reference: float) -> str:
             if backward:
                 out.backward()
         counts.append(counter.get_total_flops())
-    forward, step = counts
-    flops = images * (forward + step / 2 + forward / 5)
-    seconds = flops / speed[torch.bfloat16]
-    return (
-        f"The processor's bound: a matrix product runs at {speed[torch.float32] / 1e9:.0f} GFLOP/s in fp32 and "
-        f"{speed[torch.bfloat16] / 1e9:.0f} in bf16 on one core here; at the latter the {flops / 1e12:.2f} TFLOP of this epoch's "
-        f"convolutions alone, forward and backward, take {seconds:.1f} s: {reference / seconds:.2f} times the reference loop's speed."
-    )
+    return tuple(counts)
 
 
 def matmul_speed(dtype: torch.dtype, n: int = 2048, repeats: int = 7) -> float:

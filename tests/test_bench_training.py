@@ -1,7 +1,7 @@
 """pytest-benchmark cases of training (`make bench`); skipped by `make test`, and never a bound on time."""
 
 import dataclasses
-
+import importlib
 import os
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from robustfl import augment, gradients, inference
+from robustfl.precision import Choice
 from robustfl.run import Options, new_model, prepare
 from robustfl.spec import RunSpec
 from robustfl.steps import EagerSteps, Plan
@@ -53,3 +54,44 @@ def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "training-gpu.md").read_text()
     assert "| 32 | eager | 1 |" in page and "failed" not in page and "deterministic algorithms over" in page
+
+
+@pytest.fixture
+def bench_train(monkeypatch):
+    monkeypatch.syspath_prepend("benchmarks")
+    return importlib.import_module("bench_train")
+
+
+@pytest.mark.parametrize("fp32, bf16, faster", [(155e9, 83e9, "fp32"), (140e9, 350e9, "bf16")])
+def test_the_bound_is_that_of_the_faster_matrix_product(
+    bench_train, monkeypatch, fp32, bf16, faster
+):
+    monkeypatch.setattr(
+        bench_train, "matmul_speed", {torch.float32: fp32, torch.bfloat16: bf16}.get
+    )
+    forward, step = bench_train.flops_of_an_image()
+    assert 2.9 < step / forward < 3.0  # without the gradient of the image itself
+    bound, epoch = max(fp32, bf16) / step, 6000 * (1.2 * forward + step / 2) / max(fp32, bf16)
+
+    training = {"ours, fp32": 3000 / bound, "ours, bf16": 4 * 3000 / bound}
+    text, _, _, _, *rows = bench_train.ceiling(6000, 30.0, training)
+    assert f"At {faster}'s speed" in text and f"{bound:.0f} images/s" in text
+    assert f"take {epoch:.1f} s: {30.0 / epoch:.2f} times the reference loop's speed" in text
+    assert rows == [
+        f"| ours, fp32 | {bound:.0f} | 100 % |",
+        f"| ours, bf16 | {bound / 4:.0f} | 25 % |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "choice, says",
+    [
+        (Choice("fp32", {"fp32": 0.07, "bf16": 0.1}, 16), "takes fp32 here: its probe measured 70"),
+        (Choice("bf16", {"fp32": 0.2, "bf16": 0.1}, 32), "32 images in fp32 and 100.0 ms in bf16"),
+        (Choice("bf16", {"fp32": 0.2, "bf16": 0.1}, 32), "2.00 times fp32's speed"),
+        (Choice("fp32", {}, 0), "takes fp32 here: the processor has no bf16"),
+    ],
+)
+def test_the_page_says_what_auto_takes_and_why(bench_train, monkeypatch, choice, says):
+    monkeypatch.setattr(bench_train, "choose", lambda *given: choice)
+    assert says in bench_train.chosen("cache")
