@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 import robustfl
-from robustfl import study
+from robustfl import packed, study
 
 EXAMPLES = """examples:
   robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
@@ -125,6 +125,12 @@ def _train(args: argparse.Namespace) -> int:
         spec, scale = known.spec(args.name), known.scale
     if Path(args.name).name != args.name:
         raise ValueError(f"name must be one folder name; got {args.name!r}")
+    out = args.out or Path(config["results"]) / scale / "runs" / args.name
+    published = packed.find(out, spec)
+    if published and not (Path(out) / "metrics.json").exists():
+        packed.unpack(published, out, spec)
+        print(f"{args.name}: restored from {published}; delete that file to train again")
+        return 0
     if not args.no_worker:
         from robustfl import worker
 
@@ -151,7 +157,6 @@ def _train(args: argparse.Namespace) -> int:
         config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
         not args.eager, lambda line: print(line, flush=True),
     )  # fmt: skip
-    out = args.out or Path(config["results"]) / scale / "runs" / args.name
     try:
         with watching(args.name, spec.epochs) as show:
             metrics = run(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
