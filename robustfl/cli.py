@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   robustfl show cifar10_robust_agnostic0.4_full_seed0       what one run does, and which slide it belongs to
   robustfl train cifar10_robust_agnostic0.4_full_seed0 --scale smoke --out /tmp/run
   robustfl data fetch cifar10                               download and verify a data set
+  robustfl records list                                     what has been run, where and when
   robustfl select --points X.npy --labels y.npy --ratio 0.4 --out subset.npz
 
 The whole study is one Snakemake target: snakemake --cores 4 report/summary.pdf"""
@@ -71,11 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--scale", choices=[*study.SCALES, "auto"], help="size of the study (default: the config's)")
         _add_set(sub)
 
+    from robustfl import records
     from robustfl.data import cli as data_cli
     from robustfl.selection import cli as select_cli
 
     data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
     select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
+    held = command("records", _records, "pack finished runs into files for git, unpack and list them")
+    for action in records.add_arguments(held):
+        _add_set(action)
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
     report.add_argument("--scale", choices=[*study.SCALES, "auto"])
@@ -204,6 +209,12 @@ def _show(args: argparse.Namespace) -> int:
     }  # fmt: skip
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     return 0
+
+
+def _records(args: argparse.Namespace) -> int:
+    from robustfl import records
+
+    return records.main(args, _config(args))
 
 
 def _report(args: argparse.Namespace) -> int:
