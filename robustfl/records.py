@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
     unpack.add_argument("--scale", required=True, help="a folder of the results")
     unpack.add_argument("names", nargs="*", metavar="NAME", help="runs (default: all)")
 
-    show = actions.add_parser("list", help="print a line for each run that has a record")
+    show = actions.add_parser("list", help="print a line for each setting that has records")
     show.add_argument("--scale", help="only this folder of the results")
     show.add_argument("--markdown", action="store_true", help="as a table of a Markdown page")
     return [pack, unpack, show]
