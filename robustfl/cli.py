@@ -13,13 +13,14 @@ from pathlib import Path
 import yaml
 
 import robustfl
-from robustfl import study
+from robustfl import packed, study
 
 EXAMPLES = """examples:
   robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
   robustfl show cifar10_robust_agnostic0.4_full_seed0       what one run does, and which slide it belongs to
   robustfl train cifar10_robust_agnostic0.4_full_seed0 --scale smoke --out /tmp/run
   robustfl data fetch cifar10                               download and verify a data set
+  robustfl records list                                     what has been run, where and when
   robustfl select --points X.npy --labels y.npy --ratio 0.4 --out subset.npz
 
 The whole study is one Snakemake target: snakemake --cores 4 report/summary.pdf"""
@@ -71,11 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
         _add_set(sub)
 
+    from robustfl import records
     from robustfl.data import cli as data_cli
     from robustfl.selection import cli as select_cli
 
     data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
     select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
+    held = command("records", _records, "pack finished runs into files for git, unpack and list them")
+    for action in records.add_arguments(held):
+        _add_set(action)
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
     report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
@@ -125,6 +130,12 @@ def _train(args: argparse.Namespace) -> int:
         spec, scale = known.spec(args.name), known.scale
     if Path(args.name).name != args.name:
         raise ValueError(f"name must be one folder name; got {args.name!r}")
+    out = args.out or Path(config["results"]) / scale / "runs" / args.name
+    published = packed.find(out, spec)
+    if published and not (Path(out) / "metrics.json").exists():
+        packed.unpack(published, out, spec)
+        print(f"{args.name}: restored from {published}; delete that file to train again")
+        return 0
     if not args.no_worker:
         from robustfl import worker
 
@@ -151,7 +162,6 @@ def _train(args: argparse.Namespace) -> int:
         config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
         not args.eager, lambda line: print(line, flush=True),
     )  # fmt: skip
-    out = args.out or Path(config["results"]) / scale / "runs" / args.name
     try:
         with watching(args.name, spec.epochs) as show:
             metrics = run(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
@@ -199,6 +209,12 @@ def _show(args: argparse.Namespace) -> int:
     }  # fmt: skip
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     return 0
+
+
+def _records(args: argparse.Namespace) -> int:
+    from robustfl import records
+
+    return records.main(args, _config(args))
 
 
 def _report(args: argparse.Namespace) -> int:

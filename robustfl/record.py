@@ -3,7 +3,7 @@
 A run's folder holds spec.json, curves.csv (one row an epoch, the same bytes whenever the same spec is run on the same
 machine), classes.csv (the same selections class by class, under label noise), picks.json (the points picked most and least
 often), timings.csv (seconds, which differ) and metrics.json (final numbers and provenance), written last: where it is, the
-rest is complete. docs/records.md documents every column and key.
+rest is complete. docs/records.md documents every column and key. robustfl.packed holds the same six files in one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ METRICS = (
     "heldout_epoch", "covered", "label_precision", "forwards", "backwards", "noise_measured", "selection_hash",
     "seconds", "energy", "provenance",
 )  # fmt: skip
+ADDED = frozenset()  # names above that came later: a record made before one reads as None there
+FILES = (  # in the order written
+    "spec.json", "curves.csv", "classes.csv", "picks.json", "timings.csv", "metrics.json",
+)  # fmt: skip
 
 
 class RecordError(RuntimeError):
@@ -40,7 +44,7 @@ class RecordError(RuntimeError):
 @dataclass(frozen=True)
 class Record:
     name: str
-    folder: Path
+    file: Path  # metrics.json of its folder, or the packed file
     spec: RunSpec
     metrics: dict
     curves: list[dict]  # one dict an epoch, floats; None where a column has no value
@@ -83,46 +87,98 @@ def write(
     for what, keys, held in (("metrics", METRICS, metrics), ("picks", PICKS, picks)):
         if missing := set(keys) ^ set(held):
             raise RecordError(f"{what} must have exactly the documented keys; differs in {sorted(missing)}")
-    write_text(folder / "spec.json", json.dumps(spec.asdict(), indent=1) + "\n")
-    write_text(folder / "curves.csv", csv_text(CURVES, curves))
-    write_text(folder / "classes.csv", csv_text(CLASSES, classes))
-    write_text(folder / "picks.json", json.dumps(picks) + "\n")
-    write_text(folder / "timings.csv", csv_text(TIMINGS, timings))
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_files(folder, {
+        "spec.json": json.dumps(spec.asdict(), indent=1) + "\n",
+        "curves.csv": csv_text(CURVES, curves),
+        "classes.csv": csv_text(CLASSES, classes),
+        "picks.json": json.dumps(picks) + "\n",
+        "timings.csv": csv_text(TIMINGS, timings),
+        "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
+    })  # fmt: skip
 
 
-def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
-    """Read a record and check that it is of this spec. Raises RecordError, with the command that mends it."""
-    folder = Path(folder)
+def write_files(folder: Path, texts: dict[str, str]) -> None:
+    """Write the texts of the six files, metrics.json last."""
+    for name in FILES:
+        write_text(folder / name, texts[name])
+
+
+def read(folder: Path | str, name: str, spec: RunSpec | None = None) -> Record:
+    """Read a record from its folder and check that it is of this spec (None = of its own).
+
+    Raises RecordError, with the command that mends it.
+    """
+    return parse(read_files(folder, name), Path(folder) / "metrics.json", name, spec)
+
+
+def read_files(folder: Path | str, name: str) -> dict[str, str]:
+    """The texts of a folder's six files, as they are.
+
+    Raises RecordError naming what is absent or unreadable.
+    """
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-        held = RunSpec.from_dict(json.loads((folder / "spec.json").read_text()))
-        tables = {"curves": CURVES, "timings": TIMINGS, "classes": CLASSES}
-        curves, timings, classes = (_read_csv(folder / f"{name}.csv", columns) for name, columns in tables.items())
-        picks = json.loads((folder / "picks.json").read_text())
-        for what, keys, found in (("metrics.json", METRICS, metrics), ("picks.json", PICKS, picks)):
-            if not isinstance(found, dict) or set(found) != set(keys):
-                raise ValueError(f"{what} must have the keys {', '.join(keys)}")
+        return {file: (Path(folder) / file).read_bytes().decode() for file in reversed(FILES)}
     except FileNotFoundError as error:
-        raise RecordError(f"{error.filename} must exist; run {name}, or delete what is left in {folder} and rerun it") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise RecordError(f"{folder}: record must be complete and readable: {error}; delete the folder and rerun") from error
-    for what, value in (("metrics.json", metrics.get("spec_hash")), ("spec.json", held.hash)):
+        raise RecordError(
+            f"{error.filename} must exist; run {name}, or delete what is left in {folder} "
+            "and rerun it"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RecordError(
+            f"{folder}: record must be readable: {error}; delete the folder and rerun"
+        ) from error
+
+
+def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = None) -> Record:
+    """The record that six files hold, checked against a spec (None = its own).
+
+    file: Record.file. Raises RecordError naming the packed file or the folder.
+    """
+    where = file.parent if file.name == "metrics.json" else file
+    try:
+        metrics = _keys(texts, "metrics.json", METRICS)
+        held = RunSpec.from_dict(json.loads(texts["spec.json"]))
+        tables = {"curves.csv": CURVES, "timings.csv": TIMINGS, "classes.csv": CLASSES}
+        curves, timings, classes = (_rows(texts, *table) for table in tables.items())
+        picks = _keys(texts, "picks.json", PICKS)
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RecordError(
+            f"{where}: record must be complete and readable: {error}; delete it and rerun"
+        ) from error
+
+    spec = spec or held
+    for what, value in (("metrics.json", metrics["spec_hash"]), ("spec.json", held.hash)):
         if value != spec.hash:
             ours, theirs = spec.asdict(), held.asdict()
             differs = ", ".join(f"{k}: {theirs[k]!r} -> {ours[k]!r}" for k in ours if ours[k] != theirs[k])
             raise RecordError(
-                f"{folder}: {what} must be of spec {spec.hash}, the study's; got {value} ({differs or 'hash edited'}); "
-                "the record is stale: delete it or rerun it"
+                f"{where}: {what} must be of spec {spec.hash}; got {value} "
+                f"({differs or 'hash edited'}); the record is stale: delete it or rerun it"
             )
-    if [int(row["epoch"]) for row in curves] != list(range(1, spec.epochs + 1)):
-        raise RecordError(f"{folder}: curves.csv must have epochs 1 to {spec.epochs}; got {len(curves)} rows; rerun it")
-    return Record(name, folder, held, metrics, curves, timings, classes, picks)
+    if [row["epoch"] for row in curves] != list(range(1, spec.epochs + 1)):
+        raise RecordError(
+            f"{where}: curves.csv must have epochs 1 to {spec.epochs}; got {len(curves)} rows; "
+            "rerun it"
+        )
+    return Record(name, file, held, metrics, curves, timings, classes, picks)
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> list[dict]:
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != columns:
-            raise ValueError(f"{path.name} must have the columns {', '.join(columns)}")
-        return [{k: None if v == "" else float(v) for k, v in row.items()} for row in reader]
+def _keys(texts: dict[str, str], file: str, keys: tuple[str, ...]) -> dict:
+    """A JSON file with exactly these keys; those of ADDED it lacks are None. Raises ValueError."""
+    found = json.loads(texts[file])
+    if not isinstance(found, dict) or not set(keys) - ADDED <= set(found) <= set(keys):
+        raise ValueError(f"{file} must have the keys {', '.join(keys)}")
+    return dict.fromkeys(k for k in keys if k not in found) | found
+
+
+def _rows(texts: dict[str, str], file: str, columns: tuple[str, ...]) -> list[dict]:
+    """A CSV file's rows in exactly these columns; those of ADDED it lacks are None.
+
+    Raises ValueError.
+    """
+    reader = csv.DictReader(io.StringIO(texts[file], newline=""))
+    found = tuple(reader.fieldnames or ())
+    if found != tuple(c for c in columns if c in found or c not in ADDED):
+        raise ValueError(f"{file} must have the columns {', '.join(columns)}")
+    absent = dict.fromkeys(c for c in columns if c not in found)
+    return [{k: None if v == "" else float(v) for k, v in row.items()} | absent for row in reader]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustfl import record
+from robustfl import packed, record
 from robustfl.spec import RunSpec
 from robustfl.study import CONFIG_DIR, Group, Row, Study, read_yaml
 
@@ -27,6 +27,7 @@ class Gathered:
     """A study, all its records by run name, and the slides' numbers: {group: {row: {best, covered, ...}}}."""
 
     study: Study
+    folder: Path  # {results}/{scale}
     records: dict[str, record.Record]
     slides: dict[str, dict[str, dict[str, float]]]
 
@@ -40,10 +41,14 @@ class Gathered:
 
 
 def gather(study: Study, config: dict, slides: Path | str = CONFIG_DIR / "slides.yaml") -> Gathered:
-    """Read every record of the study from {results}/{scale}/runs. Raises RecordError naming the first bad one."""
-    folder = Path(config["results"]) / study.scale / "runs"
-    records = {name: record.read(folder / name, name, spec) for name, spec in study.specs.items()}
-    return Gathered(study, records, read_yaml(Path(slides)))
+    """Read every record of the study from {results}/{scale}, packed or not.
+
+    Raises RecordError naming the first bad one.
+    """
+    folder = Path(config["results"]) / study.scale
+    runs = folder / "runs"
+    records = {name: packed.read(runs / name, name, spec) for name, spec in study.specs.items()}
+    return Gathered(study, folder, records, read_yaml(Path(slides)))
 
 
 def shown(row: Row) -> str:

@@ -91,5 +91,5 @@ def test_train_from_a_spec_file(tmp_path):
 
 def test_help_names_every_command():
     shown = subprocess.run([sys.executable, "-m", "robustfl", "--help"], capture_output=True, text=True).stdout
-    for command in ("train", "runs", "show", "data", "select", "report", "examples:"):
+    for command in ("train", "runs", "show", "data", "select", "records", "report", "examples:"):
         assert command in shown

@@ -67,6 +67,37 @@ def test_single_target_by_name(clone):
     assert "rule train:" in output and f"name={name}" in output
 
 
+@pytest.fixture
+def published(clone):
+    """The clone with the packed records of the laptop scale, and no folder of a run."""
+    shutil.copytree(ROOT / "results/laptop/records", clone / "results/laptop/records")
+    yield clone
+    shutil.rmtree(clone / "results/laptop")
+
+
+def test_packed_records_are_not_trained_again(published):
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop")
+    assert "480 runs, 480 of them packed" in plan
+    assert "rule train:" not in plan and "rule tables:" in plan and "rule figures:" in plan
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", "epochs=2", GROUPS)
+    assert plan.count("rule train:") == 55 and "of them packed" not in plan
+
+
+def test_a_packed_run_is_restored_when_asked_for_by_name(published):
+    name = "cifar10_robust_agnostic0.4_forgetting0.4_forgetting_warmup0_seed0"
+    target = f"results/laptop/runs/{name}/metrics.json"
+    output = snakemake(published, target)
+    assert output.count("rule train:") == 1  # the pretraining run is packed too, and stays so
+    assert "restored from" in (published / f"logs/laptop/{name}.log").read_text()
+    assert "Nothing to be done" in snakemake(published, target)
+
+
+def test_a_broken_packed_record_stops_the_plan_by_name(published):
+    path = next((published / "results/laptop/records").iterdir())
+    path.write_text("<<<<<<<")
+    assert path.name in snakemake(published, "-n", "--config", "scale=laptop", ok=False)
+
+
 def test_lists_and_null_on_the_command_line(clone):
     words = ["-n", "all", "--config", "scale=smoke", GROUPS, "seeds=[0, 3]", "precision=null", "data={folder: null}"]
     output = snakemake(clone, *words)

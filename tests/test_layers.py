@@ -9,11 +9,11 @@ import pytest
 
 LAYERS = [  # a package stands for all its modules
     {"spec", "rng", "streams"},
-    {"study", "record", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
+    {"study", "record", "packed", "checkpoint", "noise", "models", "data", "augment", "progress", "energy"},
     {"inference", "gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance", "precision"},
     {"choose", "run"},
-    {"tables", "figures", "claims", "statistics", "report", "worker", "server", "cli", "__main__"},
+    {"tables", "figures", "claims", "statistics", "report", "records", "worker", "server", "cli", "__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(Path("robustfl").rglob("*.py"))
@@ -44,7 +44,7 @@ def test_imports_go_down_only(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["spec", "rng", "study", "record", "data", "selection", "tables", "figures", "claims", "report", "cli"]
+    "module", ["spec", "rng", "study", "record", "packed", "records", "data", "selection", "tables", "figures", "claims", "report", "cli"]
 )
 def test_modules_that_must_not_import_torch(module):
     code = f"import sys, robustfl.{module}; sys.exit('torch' in sys.modules)"

@@ -57,6 +57,27 @@ def test_undocumented_metrics_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_record_older_than_a_column_or_key_reads_as_none_there(written, monkeypatch):
+    monkeypatch.setattr(record, "ADDED", frozenset({"gain", "total_gain"}))
+    monkeypatch.setattr(record, "CURVES", (*record.CURVES, "gain"))
+    monkeypatch.setattr(record, "METRICS", (*record.METRICS, "total_gain"))
+    held = record.read(written, "name", SPEC)
+    assert [row["gain"] for row in held.curves] == [None, None] and held.metrics["total_gain"] is None
+
+    path = written / "curves.csv"
+    path.write_text(path.read_text().replace("\n", ",0.5\n").replace("backwards,0.5", "backwards,gain"))
+    assert record.read(written, "name", SPEC).curves[0]["gain"] == 0.5
+
+
+@pytest.mark.parametrize(("old", "new"), [("backwards\n", "backwards,gain\n"), ("epoch,lr,", "lr,epoch,"), ("lr,", "")])
+def test_unknown_moved_and_absent_columns_are_refused(written, monkeypatch, old, new):
+    monkeypatch.setattr(record, "ADDED", frozenset({"later"}))
+    path = written / "curves.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(record.RecordError, match="curves.csv must have the columns"):
+        record.read(written, "name", SPEC)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     record.write_text(path, "old")

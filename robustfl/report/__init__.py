@@ -41,7 +41,7 @@ def make_tables(gathered: tables.Gathered, folder: Path) -> None:
     judged = claims.verdicts(gathered)
     said = layout.content(gathered, judged)
     tables.write(gathered, folder)
-    verdicts.write(judged, folder)
+    verdicts.write(judged, gathered, folder)
     record.write_text(folder / "report.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

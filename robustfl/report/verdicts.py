@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -74,15 +75,16 @@ def kind(claim: Claim) -> str:
     return "ratio" if claim.ratio else "distance from slides" if claim.tolerance is not None else "difference"
 
 
-def write(verdicts: list[Verdict], folder: Path) -> None:
-    """verdicts.csv and verdicts.md, whose cells link to the runs' folders beside them."""
+def write(verdicts: list[Verdict], gathered: Gathered, folder: Path) -> None:
+    """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
     record.write_text(
         folder / "verdicts.csv", frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     )
-    record.write_text(folder / "verdicts.md", markdown(verdicts))
+    record.write_text(folder / "verdicts.md", markdown(verdicts, gathered))
 
 
-def markdown(verdicts: list[Verdict]) -> str:
+def markdown(verdicts: list[Verdict], gathered: Gathered) -> str:
+    """The text of verdicts.md. Its links lead from {results}/{scale}/tables to the records."""
     lines = ["# Verdicts", "", *said(verdicts), ""]
     if not verdicts:
         return "\n".join(lines)
@@ -95,7 +97,7 @@ def markdown(verdicts: list[Verdict]) -> str:
         cells = [
             c.claim.says, c.part, EQUAL[v.budget], NAMES[v.measure], number(c, v.measure, c.said),
             spread(v), f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""), needed(v),
-            " − ".join(map(_linked, sides(c))),
+            " − ".join(_linked(row, gathered) for row in sides(c)),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
@@ -105,8 +107,9 @@ def sides(c: Comparison) -> list[Row]:
     return [c.over] if c.under is None else [c.over, c.under]
 
 
-def _linked(row: Row) -> str:
-    return " ".join(f"[{name.rpartition('seed')[2]}](../runs/{name}/metrics.json)" for name in row.names)
+def _linked(row: Row, gathered: Gathered) -> str:
+    tables = gathered.folder / "tables"
+    return " ".join(f"[{r.spec.seed}]({os.path.relpath(r.file, tables)})" for r in gathered.of(row))
 
 
 def needed(v: Verdict) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
-from robustfl import study
+from robustfl import packed, study
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.typed(v) for k, v in config.items() if v != PLAIN.get(k)})
@@ -16,10 +16,14 @@ for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
 STUDY = study.load(config=config)
-RUNS = [f"{config['results']}/{STUDY.scale}/runs/{name}/metrics.json" for name in STUDY.specs]
+# a run with a packed record of the study's spec is done: its folder is neither made nor asked for
+FOLDERS = {f"{config['results']}/{STUDY.scale}/runs/{name}": spec for name, spec in STUDY.specs.items()}
+PACKED = {folder: str(path) for folder, spec in FOLDERS.items() if (path := packed.find(folder, spec))}
+RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
 # what the command line changed, handed on to every `robustfl` call
 OVERRIDES = shlex.join(w for k, v in config.items() if v != PLAIN[k] for w in ("--set", f"{k}={json.dumps(v)}"))
 logger.info(f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
+            + (f", {len(PACKED)} of them packed" if PACKED else "")
             + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else ""))
 
 
@@ -29,5 +33,7 @@ def study_at(scale):
 
 
 def pretraining(wildcards):
-    name = study_at(wildcards.scale).pretraining_name(wildcards.name)
-    return ancient(f"{config['results']}/{wildcards.scale}/runs/{name}/metrics.json") if name else []
+    known = study_at(wildcards.scale)
+    name = known.pretraining_name(wildcards.name)
+    folder = f"{config['results']}/{wildcards.scale}/runs/{name}"
+    return ancient(f"{folder}/metrics.json") if name and not packed.find(folder, known.spec(name)) else []
