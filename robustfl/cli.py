@@ -85,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
     report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
     report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
+    report.add_argument(
+        "--study", metavar="FOLDER", help="YAML files of a published study (results/laptop/study, say) instead of config"
+    )
     _add_set(report)
     return parser
 
@@ -97,7 +100,7 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 
 def _config(args: argparse.Namespace) -> dict:
     """config.yaml with --set applied. Raises StudyError for an unknown key."""
-    config = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
+    config = dict(study.read_yaml(_directory(args) / "config.yaml"))
     for item in args.set:
         key, equals, value = item.partition("=")
         if not equals or key not in config:
@@ -112,7 +115,12 @@ def _config(args: argparse.Namespace) -> dict:
 
 def _study(args: argparse.Namespace) -> tuple[study.Study, dict]:
     config = _config(args)
-    return study.load(args.scale, config), config
+    return study.load(args.scale, config, _directory(args)), config
+
+
+def _directory(args: argparse.Namespace) -> Path:
+    """Where the YAML files lie."""
+    return Path(getattr(args, "study", None) or study.CONFIG_DIR)
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ from robustfl import record
 from robustfl.record import FILES, Record, RecordError
 from robustfl.spec import RunSpec
 
-HEAD = re.compile(rb'\{\n "spec_hash": "([0-9a-f]{16})",\n')
+HEAD_KEYS = ("spec_hash", "identity", "precision")  # of the spec; see `RunSpec.accepts`
+HEAD = re.compile(rb'\{\n "spec_hash": "[0-9a-f]{16}",\n "identity": "([0-9a-f]{16})",\n "precision": "(\w+)",\n')
 ORDER = (  # of the six files in a packed one
     "metrics.json", "spec.json", "curves.csv", "timings.csv", "classes.csv", "picks.json",
 )  # fmt: skip
@@ -31,32 +32,34 @@ def place(folder: Path | str) -> Path | None:
     return folder.parent.with_name("records") / f"{folder.name}.json"
 
 
-def spec_hash(path: Path) -> str | None:
-    """The hash of a packed record's spec, from its head alone; None without a file.
+def head(path: Path) -> tuple[str, str] | None:
+    """(identity, precision) of a packed record's spec, from its head alone; None without a file.
 
     Raises RecordError for a file that does not begin as a packed record.
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            head = HEAD.match(file.read(64))
+            found = HEAD.match(file.read(128))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RecordError(f"{path}: packed record must be readable: {error}") from error
-    if head is None:
-        raise RecordError(
-            f"{path}: packed record must begin with its spec_hash; it does not: {ADVICE}"
-        )
-    return head[1].decode()
+    if found is None:
+        raise RecordError(f"{path}: packed record must begin with its spec_hash; it does not: {ADVICE}")
+    return found[1].decode(), found[2].decode()
 
 
 def find(folder: Path | str, spec: RunSpec) -> Path | None:
-    """The packed file of a run's folder where it is of this spec, else None.
+    """The packed file of a run's folder where it is of this spec's run, else None.
 
-    Raises RecordError as spec_hash does.
+    Raises RecordError as head does.
     """
     path = place(folder)
-    return path if path is not None and spec_hash(path) == spec.hash else None
+    held = None if path is None else head(path)
+    if held is None:
+        return None
+    identity, precision = held
+    return path if spec.identity == identity and spec.precision in ("auto", precision) else None
 
 
 def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
@@ -82,7 +85,13 @@ def text(texts: dict[str, str]) -> str:
         name: json.loads(texts[name]) if name.endswith(".json") else texts[name].splitlines()
         for name in ORDER
     }
-    return json.dumps({"spec_hash": held["metrics.json"]["spec_hash"]} | held, indent=1) + "\n"
+    return json.dumps(_head_of(held["spec.json"]) | held, indent=1) + "\n"
+
+
+def _head_of(values: dict) -> dict[str, str]:
+    """HEAD_KEYS of a spec given as spec.json holds it. Raises SpecError."""
+    spec = RunSpec.from_dict(values)
+    return {"spec_hash": spec.hash, "identity": spec.identity, "precision": spec.precision}
 
 
 def unpacked(path: Path) -> dict[str, str]:
@@ -98,8 +107,8 @@ def unpacked(path: Path) -> dict[str, str]:
 def _texts(packed: str | bytes) -> dict[str, str]:
     """The texts of the six files, as record.write writes them. Raises ValueError."""
     held = json.loads(packed)
-    if not isinstance(held, dict) or list(held) != ["spec_hash", *ORDER]:
-        raise ValueError(f"it must have the keys spec_hash, {', '.join(ORDER)}")
+    if not isinstance(held, dict) or list(held) != [*HEAD_KEYS, *ORDER]:
+        raise ValueError(f"it must have the keys {', '.join([*HEAD_KEYS, *ORDER])}")
 
     texts = {}
     for name in FILES:
@@ -113,10 +122,9 @@ def _texts(packed: str | bytes) -> dict[str, str]:
             else json.dumps(held[name], indent=indent) + "\n"
         )
 
-    if held["spec_hash"] != (said := held["metrics.json"].get("spec_hash")):
-        raise ValueError(
-            f"spec_hash must be that of its metrics.json, {said!r}; got {held['spec_hash']!r}"
-        )
+    wanted = _head_of(held["spec.json"])
+    if (got := {key: held[key] for key in HEAD_KEYS}) != wanted:
+        raise ValueError(f"its head must be that of its spec.json, {wanted}; got {got}")
     return texts
 
 

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustfl.spec import RunSpec
+from robustfl.spec import MEASURED, RunSpec
 
 CURVES = (
     "epoch", "lr", "train_loss", "train_acc_given", "train_acc_true", "test_loss", "test_top1", "test_top5",
@@ -31,7 +31,8 @@ METRICS = (
     "heldout_epoch", "covered", "label_precision", "forwards", "backwards", "noise_measured", "selection_hash",
     "seconds", "energy", "provenance",
 )  # fmt: skip
-ADDED = frozenset()  # names above that came later: a record made before one reads as None there
+# Names above that came later: a record made before one reads as None there.
+ADDED = frozenset({"fit", "fit_true", "fit_false", "gradient_error", "effective_size"})
 FILES = (  # in the order written
     "spec.json", "curves.csv", "classes.csv", "picks.json", "timings.csv", "metrics.json",
 )  # fmt: skip
@@ -51,6 +52,11 @@ class Record:
     timings: list[dict]
     classes: list[dict]  # one dict a selection and class; empty without label noise
     picks: dict
+
+    @property
+    def precision(self) -> str:
+        """fp32 or bf16: what the run trained in, also where its spec says auto."""
+        return self.metrics["provenance"].get("precision") or self.spec.precision
 
 
 def write_text(path: Path, text: str) -> None:
@@ -130,7 +136,7 @@ def read_files(folder: Path | str, name: str) -> dict[str, str]:
 
 
 def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = None) -> Record:
-    """The record that six files hold, checked against a spec (None = its own).
+    """The record that six files hold, checked to be of a spec's run (None = its own), see `RunSpec.accepts`.
 
     file: Record.file. Raises RecordError naming the packed file or the folder.
     """
@@ -147,14 +153,20 @@ def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = N
         ) from error
 
     spec = spec or held
-    for what, value in (("metrics.json", metrics["spec_hash"]), ("spec.json", held.hash)):
-        if value != spec.hash:
-            ours, theirs = spec.asdict(), held.asdict()
-            differs = ", ".join(f"{k}: {theirs[k]!r} -> {ours[k]!r}" for k in ours if ours[k] != theirs[k])
-            raise RecordError(
-                f"{where}: {what} must be of spec {spec.hash}; got {value} "
-                f"({differs or 'hash edited'}); the record is stale: delete it or rerun it"
-            )
+    if metrics["spec_hash"] != held.hash:
+        raise RecordError(
+            f"{where}: metrics.json must be of spec {held.hash}, that of spec.json; got {metrics['spec_hash']}; "
+            "the record is stale: delete it or rerun it"
+        )
+    if not spec.accepts(held):
+        ours, theirs = spec.asdict(), held.asdict()
+        differs = ", ".join(
+            f"{k}: {theirs[k]!r} -> {ours[k]!r}" for k in ours if ours[k] != theirs[k] and k not in MEASURED
+        )
+        raise RecordError(
+            f"{where}: spec.json must be of spec {spec.hash}; got {held.hash} ({differs}); the record is stale: "
+            "delete it or rerun it"
+        )
     if [row["epoch"] for row in curves] != list(range(1, spec.epochs + 1)):
         raise RecordError(
             f"{where}: curves.csv must have epochs 1 to {spec.epochs}; got {len(curves)} rows; "

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
     actions = parser.add_subparsers(dest="action", metavar="pack|unpack|list", required=True)
 
     pack = actions.add_parser("pack", help="pack the study's finished runs into {scale}/records")
-    pack.add_argument("--scale", required=True, choices=study.SCALES, help="size of the study")
+    pack.add_argument("--scale", required=True, metavar="SCALE", help="size of the study")
     pack.add_argument("--remove", action="store_true", help="remove a folder once it is packed")
 
     unpack = actions.add_parser("unpack", help="write packed runs into {scale}/runs again")
@@ -149,7 +149,7 @@ def _line(scale: str, name: str, held: list[Record]) -> Line:
     cells = (
         scale, name, ", ".join(str(s) for s in sorted(r.spec.seed for r in held)),
         begin if begin == end else f"{begin} to {end}", _distinct(p["device_name"] for p in made),
-        held[0].spec.precision, _distinct(short(p["commit"]) for p in made), f"{hours:.2f}",
+        _distinct(r.precision for r in held), _distinct(short(p["commit"]) for p in made), f"{hours:.2f}",
         mean("best_top1"), mean("last_top1"),
     )  # fmt: skip
     return Line(cells, len(held), hours)

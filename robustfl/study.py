@@ -213,6 +213,22 @@ def load(scale: str | None = None, config: dict | None = None, directory: Path |
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
 
 
+SNAPSHOT = ("experiments", "scales", "claims", "slides")  # YAML files that a study's tables follow from, as they are
+
+
+def snapshot(known: Study, config: dict) -> dict[str, str]:
+    """The YAML files that say all of a study, by name: what `load` needs to build the same one again.
+
+    config.yaml is the study's own with its scale, seeds, groups and whatever else changes a run written out.
+    """
+    texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
+    plain = read_yaml(known.directory / "config.yaml")
+    fixed = {key: config[key] for key in ("epochs", "precision", "compiled") if key in config}
+    fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}
+    texts["config.yaml"] = yaml.safe_dump(plain | fixed, sort_keys=False, width=110)
+    return texts
+
+
 def rows_of(entry: dict) -> dict[str, dict]:
     """label -> row of a group's entry: its `rows`, and one for each combination of its `grid`.
 

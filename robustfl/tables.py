@@ -14,7 +14,7 @@ import pandas as pd
 
 from robustfl import packed, record
 from robustfl.spec import RunSpec
-from robustfl.study import CONFIG_DIR, Group, Row, Study, read_yaml
+from robustfl.study import Group, Row, Study, read_yaml
 
 RULES = {"facility_location": "exact", "centrality": "released"}  # the two readings of the slides' greedy
 # selectors a number of the slides may be about; `random` and other baselines share labels with them, not numbers
@@ -40,7 +40,7 @@ class Gathered:
         return self.slides.get(group.key, {}).get(row.label, {}) if row.method in PUBLISHED else {}
 
 
-def gather(study: Study, config: dict, slides: Path | str = CONFIG_DIR / "slides.yaml") -> Gathered:
+def gather(study: Study, config: dict) -> Gathered:
     """Read every record of the study from {results}/{scale}, packed or not.
 
     Raises RecordError naming the first bad one.
@@ -48,7 +48,7 @@ def gather(study: Study, config: dict, slides: Path | str = CONFIG_DIR / "slides
     folder = Path(config["results"]) / study.scale
     runs = folder / "runs"
     records = {name: packed.read(runs / name, name, spec) for name, spec in study.specs.items()}
-    return Gathered(study, folder, records, read_yaml(Path(slides)))
+    return Gathered(study, folder, records, read_yaml(study.directory / "slides.yaml"))
 
 
 def shown(row: Row) -> str:
@@ -122,6 +122,8 @@ def _line(gathered: Gathered, group: Group, row: Row) -> dict:
     covered = values(records, "covered")
     line |= {"slides_covered": said.get("covered"), "covered": mean(covered), "covered_std": _spread(covered)}
     line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
+    line["precision"] = " ".join(sorted({r.precision for r in records}))
+    line["test_images"] = " ".join(map(str, sorted({r.metrics["provenance"]["test_points"] for r in records})))
     for key in ("label_precision", "weighted_precision", "forwards", "backwards"):
         line[key] = mean(values(records, key))
     line["backwards_of_full"] = line["backwards"] / full_cost(records[0].spec, records[0])

@@ -23,9 +23,7 @@ def curves(spec, best: float, last: float, **more) -> list[dict]:
         forwards += (POINTS if warm else picked) + (POINTS if looks and not warm else 0)
         share = epoch / max(1, spec.epochs - 1)
         top1 = last if epoch == spec.epochs else best * share
-        none = dict.fromkeys(
-            ("label_precision", "weighted_precision", "label_recall", "overlap", "objective", "covered_ball")
-        )
+        none = dict.fromkeys(record.CURVES)
         chosen = {
             "label_precision": 0.7,
             "weighted_precision": 0.8,

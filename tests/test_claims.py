@@ -115,13 +115,13 @@ def test_values_are_held_against_the_slides(tmp_path):
 
 
 def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
-    g = gathered(tmp_path, lambda s: (50.0 - 0.8 * (s.order == "shuffled"),) * 2, groups=("ablations_cifar10",))
+    g = gathered(tmp_path, lambda s: (50.0 - 0.8 * (s.order == "within_class"),) * 2, groups=("ablations_cifar10",))
     found = {
         v.comparison.over.label + " > " + v.comparison.under.label: v
         for v in verdicts(g, "ablation_sizes")
         if v.measure == "best_top1"
     }
-    shuffled = next(v for k, v in found.items() if k.endswith("shuffled order"))
+    shuffled = next(v for k, v in found.items() if k.endswith("shuffled within classes"))
     adam = next(v for k, v in found.items() if k.endswith("Adam"))
     assert (shuffled.comparison.said, shuffled.verdict) == (0.8, REPRODUCED)
     assert (adam.comparison.said, adam.verdict) == (1.0, NOT_REPRODUCED)

@@ -21,6 +21,7 @@ def test_show_prints_spec_and_slide(capsys):
     assert RunSpec.from_dict(shown["spec"]).hash == shown["hash"]
     assert {g["slide"] for g in shown["belongs to"]} == {
         "FL for Robust Training (noise ratio 0.4)", "Ablation study on ball radius",
+        "beyond the slides: does an effect grow, fade or turn with the data?",
     }  # fmt: skip
 
 

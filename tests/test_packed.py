@@ -152,7 +152,7 @@ def test_the_packed_record_of_the_spec_is_read_before_a_folder(planted):
 def test_without_a_packed_record_of_the_spec_the_folder_is_read(planted):
     _, _, folder, spec = planted
     path = packed.pack(folder, SMOKE, spec)
-    path.write_text(path.read_text().replace(spec.hash, "0" * 16))
+    path.write_text(path.read_text().replace(spec.identity, "0" * 16))
     assert packed.read(folder, SMOKE, spec).file == folder / "metrics.json"
 
 
@@ -177,7 +177,7 @@ def test_pack_replaces_another_spec_s_record_and_no_other(planted):
     with pytest.raises(record.RecordError, match=f"{path.name} must hold.*same: timings.csv"):
         packed.pack(folder, SMOKE, spec)
     assert path.read_bytes() == whole
-    path.write_bytes(whole.replace(spec.hash.encode(), b"0" * 16))
+    path.write_bytes(whole.replace(spec.identity.encode(), b"0" * 16))
     packed.pack(folder, SMOKE, spec)
     assert packed.read_file(path, spec).timings[0]["train"] == 0.3
 

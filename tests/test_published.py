@@ -11,16 +11,12 @@ from pypdf import PdfReader
 from robustfl import report, study, tables
 
 RESULTS = Path("results")
-SCALES = [scale for scale in ("laptop", "full") if (RESULTS / scale / "tables").is_dir()]
+SCALES = sorted(path.parent.name for path in RESULTS.glob("*/tables") if path.parent.name != "smoke")
 
 
 def published(scale: str) -> study.Study:
-    """The study that the committed tables are of: its groups and seeds."""
-    folder = RESULTS / scale / "tables"
-    groups = [key for key in study.load(scale).groups if (folder / f"{key}.csv").exists()]
-    with open(folder / "runs.csv", newline="") as file:
-        seeds = sorted({int(row["spec_seed"]) for row in csv.DictReader(file)})
-    return study.load(scale, {"groups": groups, "seeds": seeds})
+    """The study that the committed tables are of: the YAML files beside them."""
+    return study.load(scale, directory=RESULTS / scale / "study")
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -65,11 +65,11 @@ def test_a_record_older_than_a_column_or_key_reads_as_none_there(written, monkey
     assert [row["gain"] for row in held.curves] == [None, None] and held.metrics["total_gain"] is None
 
     path = written / "curves.csv"
-    path.write_text(path.read_text().replace("\n", ",0.5\n").replace("backwards,0.5", "backwards,gain"))
+    path.write_text(path.read_text().replace("\n", ",0.5\n").replace("effective_size,0.5", "effective_size,gain"))
     assert record.read(written, "name", SPEC).curves[0]["gain"] == 0.5
 
 
-@pytest.mark.parametrize(("old", "new"), [("backwards\n", "backwards,gain\n"), ("epoch,lr,", "lr,epoch,"), ("lr,", "")])
+@pytest.mark.parametrize(("old", "new"), [("effective_size\n", "effective_size,gain\n"), ("epoch,lr,", "lr,epoch,"), ("lr,", "")])
 def test_unknown_moved_and_absent_columns_are_refused(written, monkeypatch, old, new):
     monkeypatch.setattr(record, "ADDED", frozenset({"later"}))
     path = written / "curves.csv"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from pypdf import PdfReader
 from synthetic import write_study
 
@@ -141,14 +142,17 @@ def test_words_for_numbers():
     assert contrast.listed(["a"]) == "a" and contrast.listed(["a", "b", "c"]) == "a, b and c"
 
 
-def test_open_settings_are_the_config_s():
-    found = layout.open_settings(Path("config/experiments.yaml"))
-    marked = sum(
-        "open" in line.partition("#")[2].split(":")[0]
-        for line in Path("config/experiments.yaml").read_text().splitlines()
-    )
-    assert len(found) >= 10 and len(found) in (marked, marked - 1)  # the file's head explains the mark
-    assert ["speed", "momentum: 0.9", "the usual value"] in found
+def test_open_settings_are_the_config_s(smoke):
+    """Every `open` of the file, with the value that stands there, in the report."""
+    experiments = yaml.safe_load(Path("config/experiments.yaml").read_text())
+    marked = [p["open"] for p in experiments["protocols"].values()]
+    for group in experiments["groups"].values():
+        marked += [entry["open"] for entry in (group, *group.get("rows", {}).values()) if "open" in entry]
+    found = study.open_settings()
+    assert len(found) == sum(map(len, marked)) >= 30
+    assert study.Open("speed protocol", "momentum 0.9", "the usual value") in found
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    assert said["open"] == [[o.where, o.setting, o.reason] for o in found]
 
 
 def test_report_json_is_plain(smoke):

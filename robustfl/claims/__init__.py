@@ -212,7 +212,7 @@ def verdicts(gathered: Gathered, claims: list[Claim] | None = None) -> list[Verd
     """Every verdict of every claim the study can speak of, with Holm's correction within each measure and budget."""
     found = [
         judge(c, gathered, measure, budget)
-        for claim in (load() if claims is None else claims)
+        for claim in (load(gathered.study.directory / "claims.yaml") if claims is None else claims)
         for c in comparisons(claim, gathered)
         for budget in claim.budgets
         for measure in claim.measures

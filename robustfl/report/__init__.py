@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from robustfl import figures, record, tables
-from robustfl.study import Study
+from robustfl.study import Study, snapshot
 
 SOURCE = Path("report/summary.typ")
 
@@ -25,6 +25,7 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
     folder = Path(config["results"]) / study.scale
     if what == "tables":
         make_tables(tables.gather(study, config), folder / "tables")
+        keep_study(study, config, folder / "study")
     elif what == "figures":
         figures.draw(tables.gather(study, config), folder / "figures")
     elif what == "pdf":
@@ -43,6 +44,13 @@ def make_tables(gathered: tables.Gathered, folder: Path) -> None:
     tables.write(gathered, folder)
     verdicts.write(judged, gathered, folder)
     record.write_text(folder / "report.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def keep_study(known: Study, config: dict, folder: Path) -> None:
+    """The YAML files that the tables were made from, beside them: a published study stands by itself."""
+    if known.directory.resolve() != folder.resolve():
+        for name, text in snapshot(known, config).items():
+            record.write_text(folder / name, text)
 
 
 def make_pdf(study: Study, folder: Path, out: Path) -> None:

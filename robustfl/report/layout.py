@@ -185,7 +185,7 @@ def provenance(gathered: Gathered) -> list[list[str]]:
         )
         said.append([key.replace("_", " "), text])
     said.append(["device", listed(sorted({device(r) for r in gathered.records.values()}))])
-    precision = sorted({r.spec.precision for r in gathered.records.values()})
+    precision = sorted({r.precision for r in gathered.records.values()})
     return [*said, ["precision", listed(precision)]]
 
 
