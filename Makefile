@@ -1,8 +1,9 @@
 # make summary: set everything up, run the study at the configured scale, build report/summary.pdf
 # make test:    set everything up, run the tests
 # make test-kernel: the tests of the GPU kernel on a machine without one, with Triton, 0.3 GB
+# make evidence: train the runs that README's findings rest on, in order of worth; goes on after a stop (config/evidence.yaml)
 # make bench, bench-select, bench-train, faults: measurements, and faults injected into real runs (minutes each)
-.PHONY: summary test test-kernel bench bench-select bench-train faults clean
+.PHONY: summary test test-kernel evidence bench bench-select bench-train faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -21,6 +22,9 @@ test: $(ENV)
 test-kernel: $(ENV)
 	.venv/bin/python -c 'import triton' 2> /dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
 	$(RUN) python -m pytest tests/test_selection_cuda.py
+
+evidence: $(ENV)
+	$(RUN) python -m robustfl evidence
 
 bench: $(ENV)
 	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustfl import packed, records, study
-from robustfl.data.registry import DATASETS
+from robustfl.data import DATASETS
 from robustfl.spec import RunSpec
 from robustfl.study import CONFIG_DIR, StudyError
 
@@ -110,8 +110,12 @@ def images(spec: RunSpec) -> float:
     points = (spec.subset or kind.train_size) * (1 - spec.holdout)
     ratio = 1.0 if spec.method == "full" else (spec.ratio + (spec.final_ratio or spec.ratio)) / 2
     trained = points * (spec.warmup + (spec.epochs - spec.warmup) * ratio)
-    blind = spec.method in ("full", "random") and spec.weights in ("uniform", "class")
-    looks = 1 + spec.epochs // 10 if blind else 1 if spec.pretrained else (spec.epochs - spec.warmup) / spec.every
+    if spec.pretrained:
+        looks = 1
+    elif spec.method in ("full", "random") and spec.weights in ("uniform", "class"):
+        looks = 1 + spec.epochs // 10  # no selection needs a pass: every tenth epoch is looked at
+    else:
+        looks = (spec.epochs - spec.warmup) / spec.every
     tests = (spec.test_subset or kind.test_size) * spec.epochs / spec.test_every
     return 3 * trained + points * looks + tests
 

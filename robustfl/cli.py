@@ -81,6 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     held = command("records", _records, "pack finished runs into files for git, unpack and list them")
     for action in records.add_arguments(held):
         _add_set(action)
+    evidence = command("evidence", _evidence, "train the runs of config/evidence.yaml, in order, going on after a stop")
+    evidence.add_argument("--list", action="store_true", help="only say what is left, and for about how long")
+    evidence.add_argument("--at-once", type=int, default=2, metavar="N", help="runs at once, one thread each (default 2)")
+    _add_set(evidence)
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
     report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
@@ -223,6 +227,26 @@ def _records(args: argparse.Namespace) -> int:
     from robustfl import records
 
     return records.main(args, _config(args))
+
+
+def _evidence(args: argparse.Namespace) -> int:
+    from robustfl import campaign
+
+    if args.at_once < 1:
+        raise ValueError(f"--at-once must be >= 1; got {args.at_once}")
+    config = _config(args)
+    print("\n".join(campaign.plan(config, args.at_once)), flush=True)
+    if args.list:
+        return 0
+
+    going = campaign.Campaign(config, args.at_once, args.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: going.stop())
+    failed = going.run()
+    if going.stopped:
+        print("stopped; the same command goes on from there", flush=True)
+        return 128 + signal.SIGTERM
+    return 1 if failed else 0
 
 
 def _report(args: argparse.Namespace) -> int:
