@@ -86,7 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
     evidence.add_argument("--at-once", type=int, default=2, metavar="N", help="runs at once, one thread each (default 2)")
     _add_set(evidence)
     report = command("report", _report, "gather the records: tables, figures, report")
-    report.add_argument("what", choices=["tables", "figures", "pdf"], help="what to make; pdf needs the other two")
+    report.add_argument(
+        "what", choices=["tables", "figures", "pdf", "ladder"], help="what to make; pdf needs tables and figures"
+    )
     report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
     report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
     report.add_argument(
@@ -250,6 +252,13 @@ def _evidence(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    if args.what == "ladder":
+        from robustfl.report import ladder
+
+        config = _config(args)
+        ladder.make(config, Path(config["results"]) / "ladder")
+        return 0
+
     known, config = _study(args)
     from robustfl import report
 

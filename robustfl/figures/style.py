@@ -114,11 +114,16 @@ def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -
 
 
 def save(plot: Callable[[Figure, Gathered, Group], None], gathered: Gathered, group: Group, path: Path) -> None:
+    """Draw the figure of a group and write it whole."""
+    write_svg(lambda figure: plot(figure, gathered, group), path)
+
+
+def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
     """Draw one figure and write it whole. Same records, same bytes: fixed salt, no date, text as paths."""
     with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
         figure = Figure(layout="constrained")
         canvas = FigureCanvasSVG(figure)
-        plot(figure, gathered, group)
+        draw(figure)
         out = io.BytesIO()
         canvas.print_svg(out, metadata={"Date": None})
     record.write_text(path, out.getvalue().decode())
