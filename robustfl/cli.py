@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,7 @@ import yaml
 import robustfl
 from robustfl import packed, study
 
+PAGES = ("ladder", "readings")  # modules of robustfl.report with make(config, folder)
 EXAMPLES = """examples:
   robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
   robustfl show cifar10_robust_agnostic0.4_full_seed0       what one run does, and which slide it belongs to
@@ -87,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_set(evidence)
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument(
-        "what", choices=["tables", "figures", "pdf", "ladder"], help="what to make; pdf needs tables and figures"
+        "what", choices=["tables", "figures", "pdf", *PAGES], help="what to make; pdf needs tables and figures"
     )
     report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
     report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
@@ -252,11 +254,10 @@ def _evidence(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    if args.what == "ladder":
-        from robustfl.report import ladder
-
+    if args.what in PAGES:  # of several scales, so that they lie beside these
         config = _config(args)
-        ladder.make(config, Path(config["results"]) / "ladder")
+        page = import_module(f"robustfl.report.{args.what}")
+        page.make(config, Path(config["results"]) / args.what)
         return 0
 
     known, config = _study(args)

@@ -13,7 +13,7 @@ LAYERS = [  # a package stands for all its modules
     {"inference", "gradients", "selection"},
     {"metrics", "steps", "graph_steps", "reweight", "raw_clusters", "train", "sampler", "provenance", "precision"},
     {"choose", "run"},
-    {"tables", "figures", "claims", "statistics", "ladder", "report", "records", "campaign", "worker", "server", "cli", "__main__"},
+    {"tables", "figures", "claims", "statistics", "ladder", "readings", "report", "records", "campaign", "worker", "server", "cli", "__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(Path("robustfl").rglob("*.py"))

@@ -15,7 +15,7 @@ from robustfl.statistics import Estimate
 
 COLOURS = {  # by label; the released rule is dashed, as everywhere
     "full": "#000000",
-    "full, another shuffle": "#7F7F7F",
+    "full, another shuffle": "#7B3294",
     "random": "#7F7F7F",
     "weighted only": "#0072B2",
     "weighted only, 0.5 medians": "#009E73",
