@@ -123,7 +123,7 @@ def _line(gathered: Gathered, group: Group, row: Row) -> dict:
     line |= {"slides_covered": said.get("covered"), "covered": mean(covered), "covered_std": _spread(covered)}
     line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
     line["precision"] = " ".join(sorted({r.precision for r in records}))
-    line["test_images"] = " ".join(map(str, sorted({r.metrics["provenance"]["test_points"] for r in records})))
+    line["test_images"] = " ".join(map(str, sorted({r.metrics["provenance"]["test_points"] for r in records}, reverse=True)))
     for key in ("label_precision", "weighted_precision", "forwards", "backwards"):
         line[key] = mean(values(records, key))
     line["backwards_of_full"] = line["backwards"] / full_cost(records[0].spec, records[0])

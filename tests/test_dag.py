@@ -40,7 +40,7 @@ def test_smoke_study_end_to_end(clone):
     snakemake(clone, *target)
     assert (clone / "report/summary.pdf").read_bytes().startswith(b"%PDF")
     records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
-    assert len(records) == 11
+    assert len(records) == 17
     assert "Nothing to be done" in snakemake(clone, *target)
 
     others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
@@ -76,11 +76,12 @@ def published(clone):
 
 
 def test_packed_records_are_not_trained_again(published):
-    plan = snakemake(published, "-n", "all", "--config", "scale=laptop")
-    assert "480 runs, 480 of them packed" in plan
+    groups = 'groups=["radius_cifar10","ratio_cifar10"]'
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", groups)
+    assert "60 runs, 60 of them packed" in plan
     assert "rule train:" not in plan and "rule tables:" in plan and "rule figures:" in plan
-    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", "epochs=2", GROUPS)
-    assert plan.count("rule train:") == 55 and "of them packed" not in plan
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", "epochs=2", groups)
+    assert plan.count("rule train:") == 60 and "of them packed" not in plan
 
 
 def test_a_packed_run_is_restored_when_asked_for_by_name(published):
@@ -101,7 +102,7 @@ def test_a_broken_packed_record_stops_the_plan_by_name(published):
 def test_lists_and_null_on_the_command_line(clone):
     words = ["-n", "all", "--config", "scale=smoke", GROUPS, "seeds=[0, 3]", "precision=null", "data={folder: null}"]
     output = snakemake(clone, *words)
-    assert "seeds [0, 3], 22 runs" in output
+    assert "seeds [0, 3], 34 runs" in output
 
 
 def test_unknown_name_is_a_clear_error(clone):

@@ -185,6 +185,28 @@ def test_headlines_say_what_each_rule_s_runs_found(tmp_path):
     assert "In short" in text_of(tmp_path / "summary.pdf", 0) and found.split(" (")[0] in text_of(tmp_path / "summary.pdf", 0)
 
 
+def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
+    known = study.load("smoke", {"groups": ["radius_cifar10"], "seeds": [0, 1]})
+
+    def change(made):
+        if "ball2_seed1" in made["name"]:
+            made["provenance"] |= {"precision": "bf16", "test_points": 10000}
+
+    config = write_study(tmp_path, known, change=change)
+    make_all(known, config, tmp_path / "summary.pdf")
+    said = json.loads((tmp_path / "results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    assert "not all trained in one precision (1 in bf16 and 11 in fp32)" in said
+    assert "not all tested on as many images (11 on 2,000 and 1 on 10,000)" in said
+    frame = pd.read_csv(tmp_path / "results/smoke/tables/radius_cifar10.csv").set_index("row")
+    assert frame.precision["r = 2"] == "bf16 fp32" and frame.precision["r = 1"] == "fp32"
+    assert frame.test_images["r = 2"] == "10000 2000"
+
+    plain = write_study(tmp_path / "plain", known)
+    report.make("tables", known, plain, tmp_path / "no.pdf")
+    said = json.loads((tmp_path / "plain/results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    assert "precision" not in said and "tested on" not in said
+
+
 def test_verdicts_as_csv_and_markdown(smoke):
     known, _, folder = smoke
     frame = pd.read_csv(folder / "results/smoke/tables/verdicts.csv")

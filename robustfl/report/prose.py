@@ -5,6 +5,8 @@ Nothing here is decided in advance: a sign, a count or a "closer" in a sentence 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from robustfl import figures
 from robustfl.report.contrast import beside_slides, contrast, listed, mean, points, signed
 from robustfl.study import Group, Row
@@ -16,7 +18,22 @@ def paragraph(gathered: Gathered, group: Group) -> str:
     kind = figures.kind(group)
     if kind == "curves":
         kind = next((k for k in ("radius", "ratio_", "noise", "interval") if group.key.startswith(k)), "other")
-    return " ".join(PARAGRAPHS[kind](gathered, group))
+    return " ".join([*PARAGRAPHS[kind](gathered, group), *_mixed(gathered, group)])
+
+
+def _mixed(gathered: Gathered, group: Group) -> list[str]:
+    """What the runs of a group do not have in common though a table puts them side by side: precision, test images."""
+    records = [r for row in group.rows for r in gathered.of(row)]
+    precisions = Counter(r.precision for r in records)
+    sizes = Counter(r.metrics["provenance"]["test_points"] for r in records)
+    said = []
+    if len(precisions) > 1:
+        parts = listed([f"{count} in {name}" for name, count in sorted(precisions.items())])
+        said.append(f"These runs were not all trained in one precision ({parts}): part of a difference may be rounding.")
+    if len(sizes) > 1:
+        parts = listed([f"{count} on {size:,}" for size, count in sorted(sizes.items())])
+        said.append(f"They were not all tested on as many images ({parts}).")
+    return said
 
 
 def _numbers(gathered: Gathered, group: Group) -> dict[str, float]:
