@@ -21,7 +21,7 @@ test: $(ENV)
 
 test-kernel: $(ENV)
 	.venv/bin/python -c 'import triton' 2> /dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
-	$(RUN) python -m pytest tests/test_selection_cuda.py
+	$(RUN) python -m pytest tests/selection/test_selection_cuda.py
 
 evidence: $(ENV)
 	$(RUN) python -m robustfl evidence

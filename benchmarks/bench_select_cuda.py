@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 import robustfl
-from robustfl.selection import engines, grid
+
 from robustfl.selection.distances import Cloud, classes
+from robustfl.selection.greedy import dispatch, fixed_point
 
 CASES = ((10, 5000, 20.0), (100, 500, 20.0))  # classes, points of each, target in ms
 RATIO, D, WARM, CALLS = 0.4, 64, 2, 7
@@ -47,18 +48,17 @@ def measure(count: int, n: int, engine: str, device: torch.device) -> tuple[list
     labels = np.arange(count * n) % count
     clouds = [Cloud(points[torch.from_numpy(where).to(device)]) for _, where in classes(labels)]
     wanted = [int(RATIO * n)] * count
-    matrices = [grid.similarity(cloud.matrix(), cloud.bound)[0] for cloud in clouds]  # the same for every engine
+    matrices = [fixed_point.similarity(cloud.matrix(), cloud.bound)[0] for cloud in clouds]  # the same for every engine
     if engine == "triton":
-        from robustfl.selection import greedy_triton
+        from robustfl.selection.greedy import triton_engine
 
-        greedy = lambda: greedy_triton.greedy(matrices, wanted)  # noqa: E731
+        greedy = lambda: triton_engine.greedy(matrices, wanted)  # noqa: E731
     else:
-        from robustfl.selection import greedy_torch
-
-        greedy = lambda: [greedy_torch.greedy(m, k) for m, k in zip(matrices, wanted)]  # noqa: E731
+        from robustfl.selection.greedy import torch_engine
+        greedy = lambda: [torch_engine.greedy(m, k) for m, k in zip(matrices, wanted)]  # noqa: E731
     times = [
         milliseconds(greedy, device),
-        milliseconds(lambda: engines.exact(clouds, wanted, engine), device),
+        milliseconds(lambda: dispatch.exact(clouds, wanted, engine), device),
         milliseconds(lambda: robustfl.select(points, labels, ratio=RATIO, engine=engine), device),
     ]
     return times, [picks.numpy() for picks, _ in greedy()]
@@ -97,9 +97,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.sizes:
-        from robustfl.selection import greedy_triton
+        from robustfl.selection.greedy import triton_engine
 
-        greedy_triton.COLUMNS, greedy_triton.ROWS, greedy_triton.WARPS = args.sizes
+        triton_engine.COLUMNS, triton_engine.ROWS, triton_engine.WARPS = args.sizes
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("device must be present; got cuda, and torch sees no CUDA device")

@@ -35,21 +35,21 @@ CASES = {  # name -> (threads, what is timed)
 
 ELSEWHERE = """Not on this page: the Triton engine and the torch engine on a GPU (targets: 10 x 5000 points at ratio 0.4 in 20 ms, 100 classes x 500).
 `python benchmarks/bench_select_cuda.py` times them where there is a CUDA device and writes `selection-gpu.md`, which is absent until it
-has run on one; `pytest -m cuda tests/test_selection_cuda.py` compares their picks with the CPU's."""
+has run on one; `pytest -m cuda tests/selection/test_selection_cuda.py` compares their picks with the CPU's."""
 
 
 def run(case: str) -> None:
     """Time one case in this process and print JSON."""
     import robustfl
-    from robustfl.selection import engines
     from robustfl.selection.distances import Cloud, classes
+    from robustfl.selection.greedy import dispatch
 
     r = np.random.default_rng(0)
     points, labels = r.normal(size=(N, D)).astype(np.float32), np.arange(N) % 10
 
     def exact(k: int = 2000) -> int:
         clouds = [Cloud(points[where]) for _, where in classes(labels)]
-        return len(engines.exact(clouds, [k] * 10, "numba"))
+        return len(dispatch.exact(clouds, [k] * 10, "numba"))
 
     def cover(radius: float | None) -> int:
         return len(robustfl.select(mixed, method="set_cover", ratio=43105 / N, cover_radius=radius))

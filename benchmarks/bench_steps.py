@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustfl import augment, streams
-from robustfl.augment import Images
-from robustfl.graph_steps import GraphSteps
-from robustfl.run import new_model
-from robustfl.spec import RunSpec
-from robustfl.steps import Data, EagerSteps, Plan
+from robustfl import cuda
+from robustfl.execution.run import new_model
+from robustfl.study.run_spec import RunSpec
+from robustfl.training import augment
+from robustfl.training.augment import Images
+from robustfl.training.steps.cuda_graph import GraphSteps
+from robustfl.training.steps.eager import Data, EagerSteps, Plan
 
 WAYS = {  # name -> (steps, compiled, runs at once)
     "eager": (EagerSteps, False, (1,)),
@@ -60,7 +61,7 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
 
     def work(steps: EagerSteps) -> None:
         try:
-            with streams.own(device):
+            with cuda.own(device):
                 for count in EPOCHS:
                     barrier.wait()
                     for _ in range(count):

@@ -27,14 +27,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustfl import data, models
-from robustfl.choose import Chooser
-from robustfl.precision import choose
-from robustfl.record import write_text
-from robustfl.run import Options, new_model, prepare
-from robustfl.spec import RunSpec
-from robustfl.steps import EagerSteps
-from robustfl.train import train
+from robustfl import data
+from robustfl.execution.precision import choose
+from robustfl.execution.run import Options, new_model, prepare
+from robustfl.study.record import write_text
+from robustfl.study.run_spec import RunSpec
+from robustfl.training import resnet
+from robustfl.training.epoch_selector import Chooser
+from robustfl.training.loop import train
+from robustfl.training.steps.eager import EagerSteps
 
 PARTS = ("select", "train", "evaluate")
 
@@ -43,7 +44,7 @@ class PilImages(Dataset):
     """Images as PIL objects through torchvision's transforms, as published loops do it."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, kind, augmented: bool) -> None:
-        from robustfl.data.official import import_datasets
+        from robustfl.data.source_torchvision import import_datasets
 
         import_datasets()  # torchvision beside a CPU-only torch
         from torchvision import transforms
@@ -63,7 +64,7 @@ class PilImages(Dataset):
 
 def reference_epoch(arrays, kept, test, kind) -> dict[str, float]:
     """Seconds of select, train and evaluate of the plain loop."""
-    model = models.build("resnet32", 3, 10, seed=0)
+    model = resnet.build("resnet32", 3, 10, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     images, labels = arrays.train_images[kept], arrays.train_labels[kept]
     start = time.perf_counter()
@@ -196,7 +197,7 @@ def ceiling(images: int, reference: float, training: dict[str, float]) -> list[s
 
 def flops_of_an_image() -> tuple[int, int]:
     """Floating point operations of ResNet-32 on one image: forward, and forward and backward."""
-    model, x = models.build("resnet32", 3, 10, seed=0), torch.zeros(1, 3, 32, 32)
+    model, x = resnet.build("resnet32", 3, 10, seed=0), torch.zeros(1, 3, 32, 32)
     counts = []
     for backward in (False, True):
         with FlopCounterMode(display=False) as counter:
@@ -220,7 +221,7 @@ def matmul_speed(dtype: torch.dtype, n: int = 2048, repeats: int = 7) -> float:
 ELSEWHERE = """`PYTHONPATH=. python benchmarks/bench_steps.py` measures steps on a GPU and writes `training-gpu.md`, which is absent until it has
 run on one: images/s of eager, compiled and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for
 one run at batch 32, 100,000 for eight), and determinism's cost there. Not measured either: the time of the whole study, one seed
-(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/graph_steps.py`, `streams.py` have not run
+(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/training/steps/cuda_graph.py`, `cuda.py` have not run
 on a GPU."""
 
 

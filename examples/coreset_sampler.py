@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from robustfl import CoresetSampler
-from robustfl.sampler import Indexed
+from robustfl.selection.sampler import Indexed
 
 torch.manual_seed(0)
 labels = torch.randint(3, (1200,))

@@ -14,9 +14,9 @@ from pathlib import Path
 import yaml
 
 import robustfl
-from robustfl import packed, study
+from robustfl.study import experiments, packed
 
-PAGES = ("ladder", "readings")  # modules of robustfl.report with make(config, folder)
+PAGES = ("ladder", "readings")  # modules of robustfl.evidence.report with make(config, folder)
 EXAMPLES = """examples:
   robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
   robustfl show cifar10_robust_agnostic0.4_full_seed0       what one run does, and which slide it belongs to
@@ -74,14 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
         _add_set(sub)
 
-    from robustfl import records
     from robustfl.data import cli as data_cli
     from robustfl.selection import cli as select_cli
+    from robustfl.study import record_list
 
     data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
     select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
     held = command("records", _records, "pack finished runs into files for git, unpack and list them")
-    for action in records.add_arguments(held):
+    for action in record_list.add_arguments(held):
         _add_set(action)
     evidence = command("evidence", _evidence, "train the runs of config/evidence.yaml, in order, going on after a stop")
     evidence.add_argument("--list", action="store_true", help="only say what is left, and for about how long")
@@ -108,27 +108,27 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 
 def _config(args: argparse.Namespace) -> dict:
     """config.yaml with --set applied. Raises StudyError for an unknown key."""
-    config = dict(study.read_yaml(_directory(args) / "config.yaml"))
+    config = dict(experiments.read_yaml(_directory(args) / "config.yaml"))
     for item in args.set:
         key, equals, value = item.partition("=")
         if not equals or key not in config:
-            raise study.StudyError(f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}")
+            raise experiments.StudyError(f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}")
         try:
             held = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise study.StudyError(f"--set {key} must be a YAML value; got {value!r}") from error
+            raise experiments.StudyError(f"--set {key} must be a YAML value; got {value!r}") from error
         config[key] = config[key] | held if isinstance(held, dict) and isinstance(config[key], dict) else held
-    return study.check_config(config)
+    return experiments.check_config(config)
 
 
-def _study(args: argparse.Namespace) -> tuple[study.Study, dict]:
+def _study(args: argparse.Namespace) -> tuple[experiments.Study, dict]:
     config = _config(args)
-    return study.load(args.scale, config, _directory(args)), config
+    return experiments.load(args.scale, config, _directory(args)), config
 
 
 def _directory(args: argparse.Namespace) -> Path:
     """Where the YAML files lie."""
-    return Path(getattr(args, "study", None) or study.CONFIG_DIR)
+    return Path(getattr(args, "study", None) or experiments.CONFIG_DIR)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -153,16 +153,16 @@ def _train(args: argparse.Namespace) -> int:
         print(f"{args.name}: restored from {published}; delete that file to train again")
         return 0
     if not args.no_worker:
-        from robustfl import worker
+        from robustfl.execution import worker_client
 
-        on_gpu = config["device"] == "cuda" or (config["device"] == "auto" and study.cuda_present())
-        status = worker.submit(args.argv, shared=on_gpu)
+        on_gpu = config["device"] == "cuda" or (config["device"] == "auto" and experiments.cuda_present())
+        status = worker_client.submit(args.argv, shared=on_gpu)
         if status is not None:
             return status
     import torch
 
-    from robustfl.progress import watching
-    from robustfl.run import Interrupted, Options, run
+    from robustfl.execution.progress import watching
+    from robustfl.execution.run import Interrupted, Options, run
 
     def interrupt(number, frame):
         raise Interrupted(number)
@@ -188,7 +188,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _read_spec(path: str):
-    from robustfl.spec import RunSpec
+    from robustfl.study.run_spec import RunSpec
 
     try:
         values = json.loads(Path(path).read_text())
@@ -198,8 +198,8 @@ def _read_spec(path: str):
 
 
 def _after_epoch(progress, show) -> None:
-    from robustfl.run import Interrupted
-    from robustfl.server import LOCAL
+    from robustfl.execution.run import Interrupted
+    from robustfl.execution.worker_server import LOCAL
 
     show(progress)
     if hasattr(LOCAL, "cancelled") and LOCAL.cancelled.is_set():
@@ -209,7 +209,7 @@ def _after_epoch(progress, show) -> None:
 def _runs(args: argparse.Namespace) -> int:
     known, _ = _study(args)
     if args.group is not None and args.group not in known.groups:
-        raise study.StudyError(f"--group must be one of {', '.join(known.groups)}; got {args.group!r}")
+        raise experiments.StudyError(f"--group must be one of {', '.join(known.groups)}; got {args.group!r}")
     groups = [known.groups[args.group]] if args.group else known.groups.values()
     for name in dict.fromkeys(name for group in groups for row in group.rows for name in row.names):
         print(name)
@@ -228,13 +228,13 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _records(args: argparse.Namespace) -> int:
-    from robustfl import records
+    from robustfl.study import record_list
 
-    return records.main(args, _config(args))
+    return record_list.main(args, _config(args))
 
 
 def _evidence(args: argparse.Namespace) -> int:
-    from robustfl import campaign
+    from robustfl.execution import campaign
 
     if args.at_once < 1:
         raise ValueError(f"--at-once must be >= 1; got {args.at_once}")
@@ -256,12 +256,12 @@ def _evidence(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     if args.what in PAGES:  # of several scales, so that they lie beside these
         config = _config(args)
-        page = import_module(f"robustfl.report.{args.what}")
+        page = import_module(f"robustfl.evidence.report.{args.what}")
         page.make(config, Path(config["results"]) / args.what)
         return 0
 
     known, config = _study(args)
-    from robustfl import report
+    from robustfl.evidence import report
 
     report.make(args.what, known, config, Path(args.out))
     return 0

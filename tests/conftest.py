@@ -15,7 +15,7 @@ import torch
 
 from robustfl import data
 from robustfl.data import cifar10, fashion_mnist
-from robustfl.spec import RunSpec
+from robustfl.study.run_spec import RunSpec
 
 ROOT = Path(__file__).parent.parent
 

@@ -26,8 +26,8 @@ NAMES = (
 
 PLANT = """
 import sys, torch
-from robustfl import cli, graph_steps, steps
-from robustfl.augment import Images
+from robustfl import cli
+from robustfl.training.augment import Images
 kind, real, calls = sys.argv.pop(1), Images.augmented, 0
 def planted(self, *arguments):
     global calls
@@ -102,7 +102,7 @@ class Faults:
         self.settle(name, out, *words)
 
     def servers(self) -> list[int]:
-        found = subprocess.run(["pgrep", "-f", f"server.start.*{self.folder}"], capture_output=True, text=True).stdout
+        found = subprocess.run(["pgrep", "-f", f"worker_server.start.*{self.folder}"], capture_output=True, text=True).stdout
         return [int(pid) for pid in found.split()]
 
     def interrupted(self, out: Path) -> None:

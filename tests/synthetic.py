@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustfl import record, study
+from robustfl.study import experiments, record
 
 POINTS, HELD, TEST = 1000, 20, 2000
 
@@ -80,7 +80,7 @@ def selections(spec) -> tuple[list[dict], dict | None]:
 
 
 def write_study(
-    folder: Path, known: study.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None
+    folder: Path, known: experiments.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None
 ) -> dict:
     """Write a record for every run of `known`; accuracy(spec) -> (best, last). Returns a config that points at them."""
     for name, spec in known.specs.items():

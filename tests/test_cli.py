@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from robustfl.cli import main
-from robustfl.spec import RunSpec
+from robustfl.study.run_spec import RunSpec
 
 
 def test_runs_prints_names(capsys):

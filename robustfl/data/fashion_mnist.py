@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustfl.data import official, registry
+from robustfl.data import source_packages, source_torchvision
 from robustfl.data.base import Arrays, DataError, Dataset, digest
 
 PACKAGE = "dataset-fashion-mnist"  # Debian and Ubuntu
@@ -38,13 +38,13 @@ SHA256 = {  # of the arrays: the idx files without their headers
 
 def from_torchvision(folder: Path) -> Arrays:
     """Download with torchvision.datasets.FashionMNIST and read the idx files."""
-    official.download("FashionMNIST", folder)
+    source_torchvision.download("FashionMNIST", folder)
     return _read(folder / "FashionMNIST" / "raw", "torchvision")
 
 
 def from_registry(folder: Path) -> Arrays:
     """Fetch the Debian package and read the idx files."""
-    return _read(registry.debian_package(PACKAGE, folder) / PACKAGE_FOLDER, "registry")
+    return _read(source_packages.debian_package(PACKAGE, folder) / PACKAGE_FOLDER, "registry")
 
 
 def from_folder(folder: Path) -> Arrays:

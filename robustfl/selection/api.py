@@ -7,8 +7,18 @@ import dataclasses
 import numpy as np
 
 from robustfl import rng
-from robustfl.selection import centrality, checks, el2n, facility_location, forgetting, full, random, set_cover, small_loss
+from robustfl.selection import validation
 from robustfl.selection import weights as counts
+from robustfl.selection.methods import (
+    centrality,
+    el2n,
+    facility_location,
+    forgetting,
+    full,
+    random,
+    set_cover,
+    small_loss,
+)
 from robustfl.selection.result import Selection
 
 # A new selector = one file and one line here.
@@ -36,18 +46,18 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
     "uniform" (ones). None: "ball" where a radius is given, else the method's own, as its docstring says.
     Raises ValueError naming parameter, rule and value; MemoryError where a class is too large.
     """
-    checks.one_of(method, "method", SELECTORS)
-    checks.one_of(metric, "metric", checks.METRICS)
-    checks.ratio(ratio)
+    validation.one_of(method, "method", SELECTORS)
+    validation.one_of(metric, "metric", validation.METRICS)
+    validation.ratio(ratio)
     if weights is not None:
-        checks.one_of(weights, "weights", checks.WEIGHTS)
+        validation.one_of(weights, "weights", validation.WEIGHTS)
     if radius is not None:
-        checks.radius(radius)
+        validation.radius(radius)
     if weights == "ball" and radius is None:
         raise ValueError("radius must be given for weights='ball'; got None")
-    points = checks.points(points, metric)
-    labels = checks.labels(labels, len(points))
-    picked = SELECTORS[method](points, labels, ratio, rng.stream(checks.seed(seed), "select"), metric=metric, **options)
+    points = validation.points(points, metric)
+    labels = validation.labels(labels, len(points))
+    picked = SELECTORS[method](points, labels, ratio, rng.stream(validation.seed(seed), "select"), metric=metric, **options)
     kind = weights or ("ball" if radius is not None else "natural")
     if kind == "natural":
         return picked

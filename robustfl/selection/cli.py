@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustfl.selection import checks
+from robustfl.selection import validation
 from robustfl.selection.api import SELECTORS, select
 from robustfl.selection.result import Selection
 
@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ratio", required=True, type=float, help="share of each class to pick, in (0, 1]")
     parser.add_argument("--radius", type=float, help="weights = points of the class within this distance")
     parser.add_argument(
-        "--metric", default="euclidean", help=f"one of {', '.join(checks.METRICS)} (default: %(default)s)"
+        "--metric", default="euclidean", help=f"one of {', '.join(validation.METRICS)} (default: %(default)s)"
     )
-    parser.add_argument("--weights", help=f"one of {', '.join(checks.WEIGHTS)}")
+    parser.add_argument("--weights", help=f"one of {', '.join(validation.WEIGHTS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from robustfl.selection import checks
+from robustfl.selection import validation
 from robustfl.selection.outer import OuterProducts, double, each, on_host
 
 BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
@@ -38,7 +38,7 @@ class Cloud:
 
         ValueError for a zero vector under cosine, or distances beyond float32.
         """
-        self.metric = checks.one_of(metric, "metric", checks.METRICS)
+        self.metric = validation.one_of(metric, "metric", validation.METRICS)
         self.on_host, self.outer = on_host(points), isinstance(points, OuterProducts)
         rows = each(points, double)
         if metric == "cosine":

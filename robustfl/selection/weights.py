@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from robustfl.selection import checks, clusters
+from robustfl.selection import clusters, validation
 from robustfl.selection.distances import Cloud, classes, gather
 from robustfl.selection.result import Selection
 
@@ -15,8 +15,8 @@ SAMPLE = 1024  # points of a class that the median distance looks at
 
 
 def _checked(points, labels, indices, metric):
-    points = checks.points(points, metric)
-    return points, checks.labels(labels, len(points)), checks.indices(indices, len(points))
+    points = validation.points(points, metric)
+    return points, validation.labels(labels, len(points)), validation.indices(indices, len(points))
 
 
 def _clouds(points, labels, indices, metric):
@@ -50,7 +50,7 @@ def ball(points, labels, indices, radius: float, unit: str = "absolute", metric:
     unit: "absolute" (units of the metric) or "median" (multiples of the class's median pairwise distance, see
     `median_distance`). points: (n, d); labels: (n,) or None; indices: (k,). O(n_c k_c d) per class c. ValueError as `checks` says.
     """
-    checks.radius(radius), checks.one_of(unit, "unit", UNITS)
+    validation.radius(radius), validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     counts = np.zeros(len(indices))
     for _, cloud, picks, slots in _clouds(points, labels, indices, metric):
@@ -64,7 +64,7 @@ def within_ball(
     points, labels, indices, radius: float, unit: str = "absolute", metric: str = "euclidean"
 ) -> np.ndarray:
     """(n,) bool: is the point within `radius` of at least one pick of its class? Arguments and errors as for `ball`."""
-    checks.radius(radius), checks.one_of(unit, "unit", UNITS)
+    validation.radius(radius), validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     inside = np.zeros(len(labels), dtype=bool)
     for where, cloud, picks, _ in _clouds(points, labels, indices, metric):
@@ -99,8 +99,8 @@ def median_distance(points, labels=None, metric: str = "euclidean") -> dict[int,
 
     Exact up to SAMPLE points; above, on SAMPLE points spread evenly over the class's positions.
     """
-    points = checks.points(points, metric)
-    labels = checks.labels(labels, len(points))
+    points = validation.points(points, metric)
+    labels = validation.labels(labels, len(points))
     return {name: _median(Cloud(gather(points, where, metric), metric)) for name, where in classes(labels)}
 
 
@@ -111,7 +111,7 @@ def sample_representatives(
 
     Clusters do not overlap, so the indices stay unique. ValueError as `checks` says.
     """
-    checks.generator(rng)
+    validation.generator(rng)
     owner = assign(points, labels, selection.indices, metric)
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner[owner >= 0], minlength=len(selection.indices))

@@ -7,7 +7,8 @@ from functools import lru_cache
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
-from robustfl import packed, study
+from robustfl.study import experiments as study
+from robustfl.study import packed
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.typed(v) for k, v in config.items() if v != PLAIN.get(k)})

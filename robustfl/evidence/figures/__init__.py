@@ -1,0 +1,64 @@
+"""Every plot of the slides, and diagnostics of the selections, as SVG files whose bytes follow from the records alone.
+
+names() needs the study only, so that the workflow knows the files before anything has run; draw() needs the records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustfl.study.experiments import Group, Study
+
+if TYPE_CHECKING:
+    from robustfl.evidence.tables import Gathered
+
+
+def kind(group: Group) -> str:
+    """Which plot stands beside a group's table: set_cover | ratio | ablations | analysis | curves."""
+    for key, name in (
+        ("set_cover", "set_cover"),
+        ("speed", "ratio"),
+        ("ablations", "ablations"),
+        ("analysis", "analysis"),
+    ):
+        if group.key.startswith(key):
+            return name
+    return "curves"
+
+
+def diagnosed(study: Study, group: Group) -> bool:
+    """Whether a group gets a figure of its selections: some run selects again and again by what the model says."""
+    if kind(group) not in ("ratio", "curves"):
+        return False
+    specs = [study.specs[row.names[0]] for row in group.rows]
+    return any(s.method not in ("full", "random") or s.weights != "uniform" for s in specs)
+
+
+def noisy(study: Study, group: Group) -> bool:
+    """Whether some run of the group selects a part again and again under label noise: its picks can be right or wrong."""
+    specs = [study.specs[row.names[0]] for row in group.rows]
+    parts = [s for s in specs if s.noise != "none" and s.method != "full" and not s.pretrained]
+    return any(s.epochs - s.warmup > s.every for s in parts)
+
+
+def extras(study: Study, group: Group) -> list[str]:
+    """Kinds of diagnostic figures of a group; the file is {kind}_{group}.svg."""
+    found = ["diagnostics"] if diagnosed(study, group) else []
+    return found + (["classes", "picks"] if noisy(study, group) else [])
+
+
+def names(study: Study) -> list[str]:
+    """Stems of the figure files of a study: every group's, then the diagnostics'."""
+    return [*study.groups, *(f"{extra}_{key}" for key, group in study.groups.items() for extra in extras(study, group))]
+
+
+def draw(gathered: Gathered, folder: Path) -> None:
+    """Write {name}.svg into `folder` for every name of names()."""
+    from robustfl.evidence.figures import picked_images, selection_quality, slides, style
+
+    kinds = {"diagnostics": selection_quality.selection, "classes": picked_images.classes, "picks": picked_images.images}
+    for key, group in gathered.study.groups.items():
+        style.save(slides.PLOTS[kind(group)], gathered, group, folder / f"{key}.svg")
+        for extra in extras(gathered.study, group):
+            style.save(kinds[extra], gathered, group, folder / f"{extra}_{key}.svg")

@@ -1,0 +1,81 @@
+"""Whom a rule picks: how clean its picks are class by class, and the images it picks most and least often."""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+import zlib
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from robustfl.data import DATASETS
+from robustfl.evidence.figures import style
+from robustfl.evidence.tables import Gathered
+from robustfl.study.experiments import Group, Row
+from robustfl.study.record import Record
+
+SHOWN = 6  # images of each kind in a strip
+
+
+def chosen(gathered: Gathered, group: Group) -> list[tuple[Row, Record]]:
+    """The rows whose first seed selects again and again under label noise."""
+    return [(row, held) for row in group.rows if (held := gathered.of(row)[0]).picks["most"]]
+
+
+def classes(figure: Figure, gathered: Gathered, group: Group) -> None:
+    """One panel a row: class against epoch, colour = share of the picks whose given label is true; first seed."""
+    rows = chosen(gathered, group)
+    wide = min(3, len(rows)) or 1
+    high = -(-len(rows) // wide) or 1
+    figure.set_size_inches(style.WIDTH, 0.5 + 1.6 * high)
+    grid, image = figure.subplots(high, wide, squeeze=False), None
+    names = DATASETS[group.dataset].classes
+    looks = style.looks(gathered, group)
+    for axes in grid.ravel()[len(rows) :]:
+        axes.set_axis_off()
+    for axes, (row, held) in zip(grid.ravel(), rows):
+        epochs = sorted({int(c["epoch"]) for c in held.classes})
+        share = np.full((len(names), len(epochs)), np.nan)
+        for c in held.classes:
+            if c["label_precision"] is not None:
+                share[int(c["class"]), epochs.index(int(c["epoch"]))] = 100 * c["label_precision"]
+        extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(names) - 0.5, -0.5)
+        image = axes.imshow(share, aspect="auto", extent=extent, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
+        axes.set_title(textwrap.fill(looks[row].label, 22), loc="left")
+        axes.set_yticks(range(len(names)), names if axes in grid[:, 0] else [], fontsize=5)
+        axes.set_xlabel("epoch")
+        axes.grid(False)
+    if image is not None:
+        figure.colorbar(image, ax=grid, label="picks with a true label (%)")
+
+
+def images(figure: Figure, gathered: Gathered, group: Group) -> None:
+    """One strip a row: the images picked most often, then those picked least often; first seed. Above each its given class and how
+    often it was picked; a thick frame and `not` mark a false label."""
+    rows = chosen(gathered, group)
+    high = 0.3 + 0.95 * len(rows)
+    figure.set_size_inches(style.WIDTH, high)
+    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))  # room for the first row's title
+    names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
+    widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
+    grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for axes_row, (row, held) in zip(grid, rows):
+        shown = [*axes_row[:SHOWN], *axes_row[SHOWN + 1 :]]
+        for axes, text in ((shown[0], f"{looks[row].label}: most often"), (shown[SHOWN], "least often")):
+            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(False)  # else it widens one image's column
+        for axes, point in zip(shown, held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]):
+            raw = zlib.decompress(base64.b64decode(point["pixels"]))
+            pixels = np.frombuffer(raw, np.uint8).reshape(held.picks["shape"])
+            axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
+            false = point["given"] != point["true"]
+            axes.text(
+                0.5, 1.04, f"{'not ' * false}{names[point['given']]}\n{point['count']} of {held.picks['selections']}",
+                transform=axes.transAxes, ha="center", va="bottom", fontsize=4.5, color="#d55e00" if false else "black",
+            )  # fmt: skip
+            if false:
+                high, wide = pixels.shape[:2]
+                axes.add_patch(Rectangle((-0.5, -0.5), wide, high, fill=False, edgecolor="#d55e00", linewidth=2.5))

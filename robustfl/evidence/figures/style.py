@@ -1,0 +1,129 @@
+"""How a row looks in every figure: colour is what is trained on, line style the greedy rule, shade the setting."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import seaborn
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from robustfl.evidence.tables import Gathered, shown
+from robustfl.study import record
+from robustfl.study.experiments import Group, Row
+from robustfl.study.run_spec import RunSpec
+
+WIDTH = 6.5  # inches: the text width of the report, so that a point in a figure is a point on paper
+COLOURS = {  # Okabe and Ito, "Color Universal Design" (2008): apart for every kind of colour vision
+    "full": "#000000",
+    "weighted only": "#0072B2",
+    "FL only": "#E69F00",
+    "FL weighted": "#D55E00",
+    "random": "#7F7F7F",
+    "set cover": "#CC79A7",
+    # baselines; beyond eight hues the markers tell lines apart
+    "CRUST": "#009E73",
+    "small loss": "#56B4E9",
+    "el2n": "#7B3294",
+    "forgetting": "#B8A800",
+    "reweight": "#C51B7D",
+    "raw clusters": "#8C510A",
+    "curriculum": "#66A61E",
+}
+OTHERS = ("#1B7837", "#4D4D4D", "#A6761D", "#2B3A8C")  # selectors that are not named above
+DASHES = {"facility_location": "-", "centrality": (0, (4, 1.5)), "random": (0, (1, 1.2))}
+MARKERS = "os^DvPX<>"
+SLIDES = {"marker": "x", "color": "#000000", "linestyle": "none", "markersize": 6, "markeredgewidth": 1.4, "zorder": 5}
+RC = {
+    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "legend.fontsize": 7, "lines.linewidth": 1.3, "lines.markersize": 3.5, "axes.linewidth": 0.6,
+    "grid.linewidth": 0.4, "grid.color": "#DDDDDD", "axes.edgecolor": "#444444", "svg.hashsalt": "robustfl",
+    "svg.fonttype": "path", "legend.frameon": False, "text.color": "#000000", "axes.labelcolor": "#000000",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    label: str
+    colour: tuple[float, float, float]
+    dashes: object
+    marker: str
+
+    def line(self) -> dict:
+        return {"color": self.colour, "linestyle": self.dashes, "marker": self.marker, "label": self.label}
+
+
+def approach(spec: RunSpec) -> str:
+    """What the slides call the way a run picks and weights its points; a baseline keeps its selector's name."""
+    weighted = spec.weights != "uniform"
+    if spec.steps != "plain":
+        return spec.steps.replace("_", " ")
+    if spec.mix or spec.final_ratio:
+        return "CRUST" if spec.mix else "curriculum"
+    if spec.method == "full":
+        return "weighted only" if weighted else "full"
+    if spec.method in ("facility_location", "centrality"):
+        return "FL weighted" if weighted else "FL only"
+    return spec.method.replace("_", " ")
+
+
+def looks(gathered: Gathered, group: Group) -> dict[Row, Look]:
+    """The look of each row; rows alike in approach and line style get shades, dark to light, in the table's order."""
+    specs = {row: gathered.study.specs[row.names[0]] for row in group.rows}
+    others = sorted({approach(s) for s in specs.values()} - set(COLOURS))
+    colours = COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
+    alike: dict[tuple, list[Row]] = {}
+    for row, spec in specs.items():
+        alike.setdefault((approach(spec), dashes(spec)), []).append(row)
+    found = {}
+    for i, row in enumerate(group.rows):
+        same = alike[approach(specs[row]), dashes(specs[row])]
+        colour = shade(colours[approach(specs[row])], same.index(row), len(same))
+        found[row] = Look(shown(row), colour, dashes(specs[row]), MARKERS[i % len(MARKERS)])
+    return found
+
+
+def dashes(spec: RunSpec) -> object:
+    if spec.radius_unit == "median" and spec.weights == "ball":
+        return DASHES["centrality"]
+    return DASHES.get(spec.method, "-")
+
+
+def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
+    """`colour` itself when it is alone; otherwise shade `at` of `of` from darkened to lightened."""
+    base = np.array(to_rgb(colour))
+    if of == 1:
+        return tuple(base)
+    level = at / (of - 1)  # 0 dark, 1 light
+    mixed = base * (0.45 + 1.1 * level) if level < 0.5 else base + (1 - base) * (level - 0.5) * 1.1
+    return tuple(np.clip(mixed, 0, 1).round(4))
+
+
+def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -> None:
+    """One legend under all panels, where it covers no data."""
+    labels = [textwrap.fill(label, 34) for label in labels]
+    columns = min(columns, len(labels), 110 // (max(map(len, labels)) + 5))  # characters that fit beside each other
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+
+
+def save(plot: Callable[[Figure, Gathered, Group], None], gathered: Gathered, group: Group, path: Path) -> None:
+    """Draw the figure of a group and write it whole."""
+    write_svg(lambda figure: plot(figure, gathered, group), path)
+
+
+def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
+    """Draw one figure and write it whole. Same records, same bytes: fixed salt, no date, text as paths."""
+    with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
+        figure = Figure(layout="constrained")
+        canvas = FigureCanvasSVG(figure)
+        draw(figure)
+        out = io.BytesIO()
+        canvas.print_svg(out, metadata={"Date": None})
+    record.write_text(path, out.getvalue().decode())

@@ -1,0 +1,175 @@
+"""The ladder: does an effect grow, fade or turn with the number of training images?
+
+Every scale with `images` is a rung; all train the rows of the group `ladder`. On each rung a row is held against full
+training and against the random subset, seed by seed, as far as it has been run: what is missing is left out and counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from robustfl.evidence import paired_tests
+from robustfl.evidence.paired_tests import Estimate
+from robustfl.evidence.tables import shown
+from robustfl.study import experiments, packed
+from robustfl.study.experiments import CONFIG_DIR, Row, Scale
+from robustfl.study.record import Record
+
+GROUP = "ladder"
+MEASURES = {"last_top1": "last epoch", "best_top1": "best epoch"}
+REFERENCES = {"random": "the random subset", "full": "full training"}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A scale of the ladder and its finished runs: records[row][seed]. rows: all the group has, run or not."""
+
+    scale: Scale
+    rows: tuple[Row, ...]
+    records: dict[Row, dict[int, Record]]
+
+    def row(self, label: str) -> Row:
+        """The row of that label; one that every rule shares."""
+        return next(row for row in self.rows if row.label == label)
+
+    def difference(self, row: Row, reference: Row, key: str) -> list[float]:
+        """row - reference of a number of metrics.json, one a seed that both have been run on, by seed."""
+        ours, theirs = self.records[row], self.records[reference]
+        return [ours[s].metrics[key] - theirs[s].metrics[key] for s in sorted(set(ours) & set(theirs))]
+
+    def step(self, row: Row) -> float:
+        """By how much one test image changes an accuracy, in points."""
+        held = next(iter(self.records[row].values()))
+        return 100 / held.metrics["provenance"]["test_points"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row against one reference on one rung."""
+
+    images: int
+    row: str  # as shown, with its rule
+    label: str
+    reference: str  # a key of REFERENCES
+    measure: str  # a key of MEASURES
+    values: tuple[float, ...]  # the differences, points, one a seed
+    estimate: Estimate
+    slides: float | None  # the slides' difference, which is of 50,000 images
+
+
+def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
+    """The rungs that any run of the ladder has finished on, fewest images first. Raises RecordError."""
+    found = []
+    scales = [scale for scale in experiments.scales(directory).values() if scale.images]
+    for scale in sorted(scales, key=lambda scale: scale.images):
+        folder = Path(config["results"]) / scale.name
+        seeds = _seeds(folder)
+        if not seeds:
+            continue
+        known = experiments.load(scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory)
+        rows = known.groups[GROUP].rows
+        records = {row: {} for row in rows}
+        for row in rows:
+            for seed, name in zip(seeds, row.names):
+                run, spec = folder / "runs" / name, known.spec(name)
+                if packed.find(run, spec) or (run / "metrics.json").exists():
+                    records[row][seed] = packed.read(run, name, spec)
+        if any(records.values()):
+            found.append(Rung(scale, rows, records))
+    return found
+
+
+def _seeds(folder: Path) -> list[int]:
+    """Every seed that a file or folder of {results}/{scale} is named after."""
+    names = [path.stem for path in (folder / "records").glob("*.json")]
+    names += [path.name for path in (folder / "runs").glob("*")]
+    return sorted({int(found[1]) for name in names if (found := re.search(r"_seed(\d+)$", name))})
+
+
+def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
+    """Every row of every rung against each reference, both measures, where a seed has both runs."""
+    slides = experiments.read_yaml(Path(directory) / "slides.yaml").get("noise_0.4_cifar10", {})
+    found = []
+    for rung, reference, measure in product(rungs, REFERENCES, MEASURES):
+        against = rung.row(reference)
+        for row in rung.rows:
+            values = rung.difference(row, against, measure)
+            if row is against or not values:
+                continue
+            said = [slides.get(label, {}).get("best") for label in (row.label, reference)]
+            found.append(
+                Step(
+                    rung.scale.images,
+                    shown(row),
+                    row.label,
+                    reference,
+                    measure,
+                    tuple(values),
+                    paired_tests.estimate(values, rung.step(row)),
+                    None if None in said or measure != "best_top1" else said[0] - said[1],
+                )
+            )
+    return found
+
+
+# what the steps of a row say together
+
+
+def trend(climbed: list[Step]) -> tuple[str, Estimate | None]:
+    """(word, change from the lowest to the highest rung) of one row's steps, fewest images first.
+
+    The change is that of the effect's size, so that a loss that becomes larger grows too: `grows`, `fades` or `turns`
+    (both ends decided, on either side of 0), each only where the 95 % interval of the change excludes 0; `no trend
+    decided` else. The two ends share no image subset, so the interval is Welch's; None where an end has one seed.
+    """
+    low, high = climbed[0], climbed[-1]
+    if len(climbed) < 2 or min(len(low.values), len(high.values)) < 2:
+        return "no trend decided", None
+    change = welch(high.values, low.values)
+    if change.low <= 0 <= change.high:
+        return "no trend decided", change
+    ends = [paired_tests.judge(step.estimate, 0, math.inf) for step in (low, high)]
+    if set(ends) == {paired_tests.REPRODUCED, paired_tests.NOT_REPRODUCED}:
+        return "turns", change
+    larger = abs(high.estimate.mean) > abs(low.estimate.mean)
+    return ("grows" if larger else "fades"), change
+
+
+def welch(a: tuple[float, ...], b: tuple[float, ...]) -> Estimate:
+    """mean(a) - mean(b) of two independent samples of two or more, with Welch's 95 % interval.
+
+    Source: Welch, "The generalization of Student's problem", Biometrika 1947; computed by scipy.
+    """
+    from scipy import stats
+
+    test = stats.ttest_ind(a, b, equal_var=False)
+    low, high = test.confidence_interval(paired_tests.LEVEL)
+    mean = sum(a) / len(a) - sum(b) / len(b)
+    return Estimate(mean, None, float(low), float(high), min(len(a), len(b)))
+
+
+def memorised(rungs: list[Rung]) -> list[dict]:
+    """Of each row on each rung: true and false labels fitted at the last look, %, means over its seeds."""
+    lines = []
+    for rung, row in ((rung, row) for rung in rungs for row in rung.rows if rung.records[row]):
+        last = [
+            [e for e in held.curves if e["fit_false"] is not None][-1] for held in rung.records[row].values()
+        ]
+        line = {"images": rung.scale.images, "row": shown(row), "seeds": len(last)}
+        line |= {key: sum(e[key] for e in last) / len(last) for key in ("fit_true", "fit_false")}
+        lines.append(line)
+    return lines
+
+
+def of_row(found: list[Step], row: str, reference: str, measure: str) -> list[Step]:
+    """One row's steps, fewest images first."""
+    return [s for s in found if (s.row, s.reference, s.measure) == (row, reference, measure)]
+
+
+def rows_shown(found: list[Step]) -> list[str]:
+    """The rows that are lines of the figure, as shown: all but the references themselves."""
+    return [row for row in dict.fromkeys(step.row for step in found) if row not in REFERENCES]

@@ -1,0 +1,121 @@
+"""Which reading of the slides gives their data covered *and* their accuracies? A joint fit of sixteen numbers.
+
+The slides print data covered and accuracy at 20, 40, 60 and 80 % of two data sets, and neither how often, nor from
+which epoch on, nor by which points they select. The groups coverage_* train every combination; a reading's distance
+from the slides is the root mean square of its sixteen differences, all in points: eight of data covered (per cent of
+the training set), eight of accuracy lost against training on everything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustfl.study import experiments, packed
+from robustfl.study.experiments import CONFIG_DIR, Group, Study
+from robustfl.study.record import Record
+from robustfl.study.run_spec import RunSpec
+
+GROUPS = {"coverage_cifar10": "speed_cifar10", "coverage_fashion_mnist": "speed_fashion_mnist"}  # -> the slides' table
+RATIOS = (0.2, 0.4, 0.6, 0.8)
+SCALE = "readings"
+
+
+@dataclass(frozen=True, order=True)
+class Reading:
+    """How often, from when on, by which points and by which rule a subset is selected."""
+
+    method: str
+    start: int  # the epoch of the first selection, in the study's own epochs
+    every: int  # epochs between selections; the number of epochs = once
+    space: str  # or `pretrained`: gradients of a finished model
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Reading:
+        """The reading that a run is of."""
+        every = spec.epochs if spec.pretrained else min(spec.every, spec.epochs)
+        return cls(spec.method, spec.warmup + 1, every, "pretrained" if spec.pretrained else spec.space)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A reading's numbers beside the slides', as {(group, ratio): (ours, theirs)} in points."""
+
+    reading: Reading
+    covered: dict[tuple[str, float], tuple[float, float]]
+    lost: dict[tuple[str, float], tuple[float, float]]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all sixteen numbers are there."""
+        return len(self.covered) + len(self.lost) == 2 * len(GROUPS) * len(RATIOS)
+
+    @property
+    def covered_off(self) -> float:
+        """Root mean square of the differences of data covered, points."""
+        return rms(self.covered)
+
+    @property
+    def lost_off(self) -> float:
+        """Root mean square of the differences of accuracy lost, points."""
+        return rms(self.lost)
+
+    @property
+    def off(self) -> float:
+        """Root mean square of all differences, points: the joint fit."""
+        return rms({("covered", *k): v for k, v in self.covered.items()} | {("lost", *k): v for k, v in self.lost.items()})
+
+
+def rms(pairs: dict) -> float:
+    """Root mean square of ours - theirs; NaN without a pair."""
+    if not pairs:
+        return math.nan
+    return math.sqrt(sum((ours - theirs) ** 2 for ours, theirs in pairs.values()) / len(pairs))
+
+
+def fits(config: dict, directory: Path = CONFIG_DIR) -> list[Fit]:
+    """Every reading that some run has finished of, the best whole one first, then those with numbers missing.
+
+    Raises RecordError.
+    """
+    known = experiments.load(SCALE, config | {"groups": list(GROUPS), "seeds": None}, directory)
+    slides = experiments.read_yaml(Path(directory) / "slides.yaml")
+    covered: dict[Reading, dict] = {}
+    lost: dict[Reading, dict] = {}
+    for key, table in GROUPS.items():
+        records = _finished(known, known.groups[key], config)
+        full = [held for held in records if held.spec.method == "full"]
+        whole = _mean([held.metrics["best_top1"] for held in full])
+        for reading, ratio, mine in _by_reading(records):
+            said, top = slides[table][f"{100 * ratio:.0f}%"], slides[table]["100%"]
+            share = _mean([100 * held.metrics["covered"] for held in mine])
+            covered.setdefault(reading, {})[key, ratio] = share, 100 * said["covered"]
+            if whole is not None:
+                away = _mean([held.metrics["best_top1"] for held in mine]) - whole
+                lost.setdefault(reading, {})[key, ratio] = away, said["best"] - top["best"]
+    found = [Fit(reading, covered[reading], lost.get(reading, {})) for reading in covered]
+    return sorted(found, key=lambda fit: (not fit.whole, fit.off, fit.reading))
+
+
+def _finished(known: Study, group: Group, config: dict) -> list[Record]:
+    runs = Path(config["results"]) / known.scale / "runs"
+    found = []
+    for name in dict.fromkeys(name for row in group.rows for name in row.names):
+        spec = known.spec(name)
+        if packed.find(runs / name, spec) or (runs / name / "metrics.json").exists():
+            found.append(packed.read(runs / name, name, spec))
+    return found
+
+
+def _by_reading(records: list[Record]) -> list[tuple[Reading, float, list[Record]]]:
+    """(reading, ratio, its records) of every reading and ratio among the records of one group."""
+    found: dict[tuple[Reading, float], list[Record]] = {}
+    for held in records:
+        if held.spec.method != "full":
+            found.setdefault((Reading.of(held.spec), held.spec.ratio), []).append(held)
+    return [(reading, ratio, mine) for (reading, ratio), mine in found.items()]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

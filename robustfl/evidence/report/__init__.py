@@ -1,0 +1,87 @@
+"""From records to tables, figures and the PDF. `robustfl report` and the workflow call make()."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from robustfl.evidence import figures, tables
+from robustfl.study import record
+from robustfl.study.experiments import Study, snapshot
+
+SOURCE = Path("report/summary.typ")
+
+
+class ReportError(RuntimeError):
+    """The report cannot be made; the message says what is absent and which command makes it."""
+
+
+def make(what: str, study: Study, config: dict, out: Path) -> None:
+    """Make one part: `tables` and `figures` from the records, `pdf` (at `out`) from the other two.
+
+    Raises RecordError for a record that is absent, broken or not the study's, before anything is written; ReportError
+    when the tables or figures a PDF needs are absent or of another study.
+    """
+    folder = Path(config["results"]) / study.scale
+    if what == "tables":
+        make_tables(tables.gather(study, config), folder / "tables")
+        keep_study(study, config, folder / "study")
+    elif what == "figures":
+        figures.draw(tables.gather(study, config), folder / "figures")
+    elif what == "pdf":
+        make_pdf(study, folder, Path(out))
+    else:
+        raise ValueError(f"what must be one of tables, figures, pdf; got {what!r}")
+
+
+def make_tables(gathered: tables.Gathered, folder: Path) -> None:
+    """{group}.csv, runs.csv, verdicts.csv, verdicts.md and report.json, which the PDF is laid out from."""
+    from robustfl.evidence import claims
+    from robustfl.evidence.report import content, verdict_tables
+
+    judged = claims.verdicts(gathered)
+    said = content.content(gathered, judged)
+    tables.write(gathered, folder)
+    verdict_tables.write(judged, gathered, folder)
+    record.write_text(folder / "report.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def keep_study(known: Study, config: dict, folder: Path) -> None:
+    """The YAML files that the tables were made from, beside them: a published study stands by itself."""
+    if known.directory.resolve() != folder.resolve():
+        for name, text in snapshot(known, config).items():
+            record.write_text(folder / name, text)
+
+
+def make_pdf(study: Study, folder: Path, out: Path) -> None:
+    """Lay out summary.typ with the fonts typst carries: no system font, no network, no date, so the bytes repeat."""
+    said = _read(folder / "tables" / "report.json")
+    if (said["scale"], [s["key"] for s in said["sections"]]) != (study.scale, list(study.groups)):
+        raise ReportError(
+            f"{folder}/tables/report.json must be of this study's groups; run `robustfl report tables` again"
+        )
+    drawn = [folder / "figures" / f"{name}.svg" for name in figures.names(study)]
+    absent = [str(path) for path in drawn if not path.exists()]
+    if absent:
+        raise ReportError(f"figures must exist; {', '.join(absent)} do not: run `robustfl report figures`")
+    import typst
+
+    root = Path(os.path.commonpath([Path.cwd().resolve(), folder.resolve()]))
+    inputs = {"report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"}
+    inputs["figures"] = f"/{(folder / 'figures').resolve().relative_to(root).as_posix()}"
+    try:
+        pdf = typst.compile(SOURCE.resolve(), root=root, ignore_system_fonts=True, sys_inputs=inputs, timestamp=0)
+    except typst.TypstError as error:
+        raise ReportError(f"{SOURCE} must compile: {error}") from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.write_bytes(pdf)
+    os.replace(partial, out)
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} must be readable: {error}; run `robustfl report tables` first") from error

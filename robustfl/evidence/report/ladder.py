@@ -1,0 +1,182 @@
+"""The ladder as a table, a page and a figure: {results}/ladder/ladder.csv, ladder.md and ladder.svg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from robustfl.evidence import ladder
+from robustfl.evidence.figures import style
+from robustfl.evidence.ladder import MEASURES, REFERENCES, Rung, Step
+from robustfl.evidence.paired_tests import Estimate
+from robustfl.evidence.report.wording import listed, signed
+from robustfl.study import record
+
+COLOURS = {  # by label; the released rule is dashed, as everywhere
+    "full": "#000000",
+    "full, another shuffle": "#7B3294",
+    "random": "#7F7F7F",
+    "weighted only": "#0072B2",
+    "weighted only, 0.5 medians": "#009E73",
+    "FL weighted": "#D55E00",
+}
+SPREAD = 0.03  # share of the axis' logarithm by which lines stand apart, so that their bars do not cover each other
+
+
+def make(config: dict, folder: Path) -> None:
+    """Write the three files into `folder`. Raises RecordError; ValueError where no run of the ladder is finished."""
+    rungs = ladder.climb(config)
+    if not rungs:
+        raise ValueError(f"results must hold a finished run of the ladder; {config['results']} has none: make evidence")
+    found = ladder.steps(rungs)
+    record.write_text(folder / "ladder.csv", table(found).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    record.write_text(folder / "ladder.md", page(rungs, found))
+    style.write_svg(lambda figure: draw(figure, found), folder / "ladder.svg")
+
+
+def table(found: list[Step]) -> pd.DataFrame:
+    """One line a step; differences in points, with the 95 % interval over seeds (empty with one seed)."""
+    return pd.DataFrame(
+        {
+            "images": step.images,
+            "row": step.row,
+            "against": step.reference,
+            "measure": step.measure,
+            "seeds": step.estimate.seeds,
+            "difference": step.estimate.mean,
+            "low": step.estimate.low,
+            "high": step.estimate.high,
+            "slides": step.slides,
+        }
+        for step in found
+    )
+
+
+def draw(figure: Figure, found: list[Step]) -> None:
+    """Differences from the random subset and from full training, last and best epoch, against the images."""
+    figure.set_size_inches(style.WIDTH, 5.2)
+    panels = figure.subplots(2, 2, sharex=True, sharey="row")
+    rows, drawn = ladder.rows_shown(found), {}
+    for line, reference in zip(panels, REFERENCES):
+        for axes, measure in zip(line, MEASURES):
+            axes.axhline(0, color="#444444", linewidth=0.8, zorder=1)
+            mine = [*rows, *(other for other in REFERENCES if other != reference)]
+            for at, row in enumerate(mine):
+                climbed = ladder.of_row(found, row, reference, measure)
+                if climbed:
+                    drawn[row] = _line(axes, climbed, 1 + SPREAD * (at - len(mine) / 2))
+                said = [step for step in climbed if step.slides is not None]
+                if said:
+                    at_top = max(said, key=lambda step: step.images)
+                    colour = COLOURS[at_top.label]
+                    axes.plot(50_000, at_top.slides, **(style.SLIDES | {"color": colour}), label="_slides")
+            axes.set_xscale("log")
+            axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
+    images = sorted({step.images for step in found})
+    for axes in panels.flat:
+        axes.set_xticks(images, [f"{n:,}" for n in images])
+        axes.minorticks_off()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("difference in test accuracy (points)")
+    for axes in panels[1]:
+        axes.set_xlabel("training images")
+    (cross,) = panels[0, 0].plot([], [], **style.SLIDES)
+    style.legend(figure, [*drawn.values(), cross], [*drawn, "slides' difference"], 3)
+
+
+def _line(axes, climbed: list[Step], shift: float):
+    """A row's line: means over seeds, bars the 95 % intervals where a rung has two seeds or more."""
+    label = climbed[0].label
+    released = climbed[0].row.endswith("(released)")
+    x, y = [step.images * shift for step in climbed], [step.estimate.mean for step in climbed]
+    half = [0.0 if e.low is None else e.high - e.mean for e in (step.estimate for step in climbed)]
+    return axes.errorbar(
+        x, y, yerr=half, color=COLOURS[label], linestyle=style.DASHES["centrality"] if released else "-", marker="s"
+        if released else "o", markersize=3, capsize=2, elinewidth=0.8,
+    )  # fmt: skip
+
+
+def page(rungs: list[Rung], found: list[Step]) -> str:
+    """The page: the figure, a sentence on each line of it, what each row memorises, and the numbers."""
+    runs = sum(len(held) for rung in rungs for held in rung.records.values())
+    said = [
+        "# The ladder",
+        f"Made by `robustfl report ladder` from {runs} runs. Label noise 0.4 on CIFAR-10, one network (ResNet-32 at stride "
+        "2), 120 epochs at every rung, learning rate in proportion to the batch; all 10,000 test images. Differences are "
+        "points of test accuracy with 95 % intervals over seeds. `full, another shuffle` differs from full training in "
+        "the order of its images alone: what it shows is chance.",
+        "![Differences from random and full against the number of images](ladder.svg)",
+        "## What each line does",
+        "\n".join(f"- {sentence(found, row)}" for row in ladder.rows_shown(found)),
+        "## What is memorised",
+        memory_sentence(rungs),
+        _memory_table(rungs),
+        "## Numbers",
+        _numbers(found),
+    ]
+    return "\n\n".join(said) + "\n"
+
+
+def sentence(found: list[Step], row: str) -> str:
+    """What a row's differences from the random subset and from full training do along the ladder, at the last epoch."""
+    parts = []
+    for reference, name in REFERENCES.items():
+        climbed = ladder.of_row(found, row, reference, "last_top1")
+        if climbed:
+            values = listed([f"{told(step.estimate)} at {step.images:,}" for step in climbed])
+            parts.append(f"From {name} it differs by {values}; {verdict(climbed)}")
+    return f"**{row}**, last epoch. " + " ".join(parts)
+
+
+def verdict(climbed: list[Step]) -> str:
+    """Whether a row's effect grows, fades or turns, and on which rungs it is decidedly above or below."""
+    word, change = ladder.trend(climbed)
+    if change is None:
+        trend = "a trend needs two seeds at both ends"
+    elif word == "no trend decided":
+        trend = f"no trend is decided (change {told(change)})"
+    else:
+        trend = f"the effect {word} (change {told(change)})"
+
+    above = [s for s in climbed if s.estimate.low is not None and s.estimate.low > 0]
+    below = [s for s in climbed if s.estimate.high is not None and s.estimate.high < 0]
+    sides = [_where("above", above), _where("below", below)]
+    return f"{trend}; {listed([side for side in sides if side] or ['decidedly on neither side at any rung'])}."
+
+
+def _where(side: str, steps: list[Step]) -> str:
+    return f"decidedly {side} it at {listed([f'{step.images:,}' for step in steps])}" if steps else ""
+
+
+def memory_sentence(rungs: list[Rung]) -> str:
+    """What full training has fitted of the false labels when it ends, rung by rung."""
+    lines = [line for line in ladder.memorised(rungs) if line["row"] == "full"]
+    shares = listed([f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines])
+    return (
+        f"When it ends, full training predicts the false label of its wrongly labelled points for {shares}. A network "
+        "that had learnt nothing but the truth would predict next to none of them."
+    )
+
+
+def told(e: Estimate) -> str:
+    """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
+    return f"{signed(e.mean)} (one seed)" if e.low is None else f"{signed(e.mean)} [{signed(e.low)}, {signed(e.high)}]"
+
+
+def _memory_table(rungs: list[Rung]) -> str:
+    head = "| images | row | seeds | true labels fitted, % | false labels fitted, % |\n|---:|---|---:|---:|---:|\n"
+    return head + "\n".join(
+        f"| {m['images']:,} | {m['row']} | {m['seeds']} | {m['fit_true']:.1f} | {m['fit_false']:.1f} |"
+        for m in ladder.memorised(rungs)
+    )
+
+
+def _numbers(found: list[Step]) -> str:
+    head = "| images | row | against | measure | seeds | difference | slides |\n|---:|---|---|---|---:|---|---:|\n"
+    return head + "\n".join(
+        f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | {told(s.estimate)} | "
+        f"{'' if s.slides is None else signed(s.slides)} |"
+        for s in found
+    )

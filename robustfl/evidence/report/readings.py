@@ -1,0 +1,126 @@
+"""The joint fit of data covered and accuracy lost as a page, a table and a figure: {results}/readings/readings.*"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from robustfl.evidence import readings
+from robustfl.evidence.figures import style
+from robustfl.evidence.readings import GROUPS, RATIOS, Fit, Reading
+from robustfl.evidence.report.wording import signed
+from robustfl.evidence.tables import RULES
+from robustfl.study import record
+
+MARKERS = {"gradient": "o", "logit": "s", "last_layer": "^", "pretrained": "D"}
+COLOURS = {"facility_location": "#0072B2", "centrality": "#D55E00"}
+
+
+def make(config: dict, folder: Path) -> None:
+    """Write readings.csv, readings.md and readings.svg into `folder`.
+
+    Raises RecordError; ValueError where no run of the readings is finished.
+    """
+    found = readings.fits(config)
+    if not found:
+        raise ValueError(f"results must hold a finished run of the readings; {config['results']} has none: make evidence")
+    table = pd.DataFrame(_line(fit) for fit in found)
+    record.write_text(folder / "readings.csv", table.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
+    record.write_text(folder / "readings.md", page(found))
+    style.write_svg(lambda figure: draw(figure, found), folder / "readings.svg")
+
+
+def words(reading: Reading) -> str:
+    """`released rule, gradient, every epoch, from epoch 13`."""
+    space = reading.space.replace("_", " ")
+    if reading.space == "pretrained":
+        return f"{RULES[reading.method]} rule, gradients of a finished model, once"
+    often = "every epoch" if reading.every == 1 else f"every {reading.every} epochs"
+    return f"{RULES[reading.method]} rule, {space}, {often}, from epoch {reading.start}"
+
+
+def _line(fit: Fit) -> dict:
+    r = fit.reading
+    line = {"rule": RULES[r.method], "space": r.space, "every": r.every, "start": r.start, "off": fit.off}
+    line |= {"covered_off": fit.covered_off, "lost_off": fit.lost_off}
+    for name, pairs in (("covered", fit.covered), ("lost", fit.lost)):
+        for key in GROUPS:
+            for ratio in RATIOS:
+                held = pairs.get((key, ratio))
+                line[f"{name}_{key.removeprefix('coverage_')}_{100 * ratio:.0f}"] = held and held[0]
+    return line
+
+
+def page(found: list[Fit]) -> str:
+    """The page: what fits best, and the best ten beside the slides' numbers."""
+    whole = [fit for fit in found if fit.whole]
+    said = [
+        "# Which reading gives the slides' data covered and accuracies?",
+        f"Made by `robustfl report readings` from the runs of {' and '.join(GROUPS)} at laptop size; {len(whole)} of "
+        f"{len(found)} readings begun are whole. A distance is the root mean square of differences from the slides, in "
+        "points: of data covered (8 numbers), of accuracy lost against training on everything (8), of both (16).",
+    ]
+    if whole:
+        said += [
+            "![Distance in accuracy lost against distance in data covered](readings.svg)",
+            winner(whole),
+            _table(whole[:10]),
+            "The numbers of the best reading, ours and the slides':",
+            _numbers(whole[0]),
+        ]
+    return "\n\n".join(said) + "\n"
+
+
+def winner(whole: list[Fit]) -> str:
+    """What fits best together, and what fits best in either half alone."""
+    first = whole[0]
+    by_covered, by_lost = (min(whole, key=lambda f: getattr(f, key)) for key in ("covered_off", "lost_off"))
+    return (
+        f"Best of all sixteen numbers: **{words(first.reading)}** ({first.off:.1f} points off: {first.covered_off:.1f} in "
+        f"data covered, {first.lost_off:.1f} in accuracy lost). Best in data covered alone: {words(by_covered.reading)} "
+        f"({by_covered.covered_off:.1f}); in accuracy lost alone: {words(by_lost.reading)} ({by_lost.lost_off:.1f})."
+    )
+
+
+def _table(fits: list[Fit]) -> str:
+    head = "| reading | both | data covered | accuracy lost |\n|---|---:|---:|---:|\n"
+    return head + "\n".join(
+        f"| {words(f.reading)} | {f.off:.1f} | {f.covered_off:.1f} | {f.lost_off:.1f} |" for f in fits
+    )
+
+
+def _numbers(fit: Fit) -> str:
+    head = "| data set | ratio | covered, % | slides | accuracy lost | slides |\n|---|---:|---:|---:|---:|---:|\n"
+    lines = []
+    for key in GROUPS:
+        for ratio in RATIOS:
+            covered, lost = fit.covered[key, ratio], fit.lost[key, ratio]
+            lines.append(
+                f"| {key.removeprefix('coverage_')} | {100 * ratio:.0f} % | {covered[0]:.1f} | {covered[1]:.0f} | "
+                f"{signed(lost[0])} | {signed(lost[1])} |"
+            )
+    return head + "\n".join(lines)
+
+
+def draw(figure: Figure, found: list[Fit]) -> None:
+    """One point a whole reading: off in data covered against off in accuracy lost; the corner is the slides."""
+    figure.set_size_inches(style.WIDTH, 3.4)
+    axes = figure.subplots()
+    whole = [fit for fit in found if fit.whole]
+    drawn = {}
+    for fit in whole:
+        r = fit.reading
+        name = f"{RULES[r.method]}, {r.space.replace('_', ' ')}"
+        look = {"marker": MARKERS[r.space], "color": COLOURS[r.method], "linestyle": "none", "alpha": 0.8}
+        (drawn[name],) = axes.plot(fit.covered_off, fit.lost_off, **look)
+    for fit in whole[:3]:
+        at = (fit.covered_off, fit.lost_off)
+        axes.annotate(words(fit.reading), at, xytext=(5, 3), textcoords="offset points", fontsize=6)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("off in data covered (points, root mean square)")
+    axes.set_ylabel("off in accuracy lost (points, root mean square)")
+    if drawn:
+        style.legend(figure, list(drawn.values()), list(drawn), 4)

@@ -1,0 +1,230 @@
+"""`make evidence`: the runs of config/evidence.yaml in their order of worth, two one-thread processes at a time.
+
+A call starts, or goes on with, whatever is left: a finished run is packed into its record at once, a stopped one goes
+on from its checkpoint. Nothing is kept but the records, so that a stop costs a minute of each run under way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustfl.data import DATASETS
+from robustfl.study import experiments, packed, record_list
+from robustfl.study.experiments import CONFIG_DIR, StudyError
+from robustfl.study.run_spec import RunSpec
+
+RATE = 60e9  # floating point operations a second of one core, until a record of this machine says better
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of evidence.yaml's `runs`: rows of a group (all, or those named, under all rules or some) on seeds."""
+
+    scale: str
+    group: str
+    seeds: tuple[int, ...]
+    rows: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to train. stage: the number, from 1, of the entry of evidence.yaml that wants it first."""
+
+    scale: str
+    group: str
+    name: str
+    spec: RunSpec
+    stage: int
+
+
+def stages(directory: Path = CONFIG_DIR) -> list[tuple[str, list[Stage]]]:
+    """(why, stages) of each entry of evidence.yaml. Raises StudyError for a key that a stage does not have."""
+    found = []
+    for entry in experiments.read_yaml(Path(directory) / "evidence.yaml"):
+        try:
+            made = [Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()}) for run in entry["runs"]]
+        except TypeError as error:
+            raise StudyError(f"evidence.yaml: {error}") from error
+        found.append((entry["why"], made))
+    return found
+
+
+def jobs(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
+    """Every run of evidence.yaml, in order, each once. Raises StudyError for a group, row or rule that is not there."""
+    found: dict[tuple[str, str], Job] = {}
+    for number, (_, entries) in enumerate(stages(directory), 1):
+        for stage in entries:
+            for name, spec in _runs(stage, config, directory):
+                found.setdefault((stage.scale, name), Job(stage.scale, stage.group, name, spec, number))
+    return list(found.values())
+
+
+def _runs(stage: Stage, config: dict, directory: Path) -> Iterator[tuple[str, RunSpec]]:
+    """(name, spec) of a stage's runs, all rows of a seed before the next seed."""
+    asked = config | {"seeds": list(stage.seeds), "groups": [stage.group]}
+    known = experiments.load(stage.scale, asked, directory)
+    group = known.groups[stage.group]
+    for what, wanted, there in (
+        ("rows", stage.rows, {row.label for row in group.rows}),
+        ("rules", stage.rules, {row.method for row in group.rows}),
+    ):
+        if unknown := sorted(set(wanted) - there):
+            raise StudyError(f"evidence.yaml: {what} must be among those of {stage.group}; got {unknown}")
+    rows = [
+        row
+        for row in group.rows
+        if row.label in (stage.rows or (row.label,)) and row.method in (stage.rules or (row.method,))
+    ]
+    for at in range(len(stage.seeds)):
+        yield from ((row.names[at], known.specs[row.names[at]]) for row in rows)
+
+
+def left(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
+    """The jobs that have no record yet."""
+    return [job for job in jobs(config, directory) if not _finished(folder_of(job, config), job)]
+
+
+def folder_of(job: Job, config: dict) -> Path:
+    """Where a job's run is trained."""
+    return Path(config["results"]) / job.scale / "runs" / job.name
+
+
+def _finished(folder: Path, job: Job) -> bool:
+    return packed.find(folder, job.spec) is not None or (folder / "metrics.json").exists()
+
+
+def images(spec: RunSpec) -> float:
+    """Forward passes that a run is worth, in images: a backward pass counts as two, a test as one an image."""
+    kind = DATASETS[spec.dataset]
+    points = (spec.subset or kind.train_size) * (1 - spec.holdout)
+    ratio = 1.0 if spec.method == "full" else (spec.ratio + (spec.final_ratio or spec.ratio)) / 2
+    trained = points * (spec.warmup + (spec.epochs - spec.warmup) * ratio)
+    if spec.pretrained:
+        looks = 1
+    elif spec.method in ("full", "random") and spec.weights in ("uniform", "class"):
+        looks = 1 + spec.epochs // 10  # no selection needs a pass: every tenth epoch is looked at
+    else:
+        looks = (spec.epochs - spec.warmup) / spec.every
+    tests = (spec.test_subset or kind.test_size) * spec.epochs / spec.test_every
+    return 3 * trained + points * looks + tests
+
+
+def work(spec: RunSpec) -> float:
+    """Floating point operations of a run's passes through the network."""
+    from robustfl.training.resnet import forward_flops
+
+    kind = DATASETS[spec.dataset]
+    return images(spec) * forward_flops(spec.model, kind.shape, len(kind.classes))
+
+
+def rate(config: dict) -> float:
+    """Floating point operations a second that finished runs reached on this processor; RATE before the first."""
+    from robustfl.execution.provenance import device_name
+
+    here, done, seconds = device_name(), 0.0, 0.0
+    for folder in sorted(Path(config["results"]).glob("*/")):
+        for _, held in record_list.records(folder):
+            if held.metrics["provenance"]["device_name"] == here:
+                done += work(held.spec)
+                seconds += sum(held.metrics["seconds"].values())
+    return done / seconds if seconds else RATE
+
+
+def plan(config: dict, at_once: int) -> list[str]:
+    """Lines that say what is left of each entry of evidence.yaml, and for about how long."""
+    remaining, speed = left(config), rate(config)
+    said, total = [], 0.0
+    for number, (why, _) in enumerate(stages(), 1):
+        mine = [job for job in remaining if job.stage == number]
+        hours = sum(work(job.spec) for job in mine) / speed / 3600
+        total += hours
+        said.append(f"{number}. {why}: " + (f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done"))
+    return [*said, f"left: {len(remaining)} runs, {total:.1f} core-hours, {total / at_once:.1f} hours {at_once} at once"]
+
+
+class Campaign:
+    """Trains what is left, `at_once` processes at a time; stop() ends them, each with a checkpoint."""
+
+    def __init__(self, config: dict, at_once: int, overrides: list[str]) -> None:
+        self.config, self.at_once, self.overrides = config, at_once, overrides
+        self.queue = left(config)
+        self.total, self.failed, self.stopped = len(self.queue), [], False
+        self.running: dict[Path, subprocess.Popen] = {}
+        self.lock = threading.Lock()
+
+    def run(self) -> int:
+        """Until nothing is left, or stop(). Returns the number of runs that failed.
+
+        Raises StudyError where another call trains into the same results.
+        """
+        results = Path(self.config["results"])
+        results.mkdir(parents=True, exist_ok=True)
+        with open(results / ".evidence.lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StudyError(f"results must have one `robustfl evidence` at a time; {results} has another") from None
+            threads = [threading.Thread(target=self._work) for _ in range(self.at_once)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():  # a join without end would keep signals from Python
+                    thread.join(0.5)
+        return len(self.failed)
+
+    def stop(self) -> None:
+        """No further run is started; those under way save a checkpoint and end."""
+        self.stopped = True
+        for process in list(self.running.values()):
+            process.send_signal(signal.SIGTERM)
+
+    def _work(self) -> None:
+        while True:
+            with self.lock:
+                if self.stopped or not self.queue:
+                    return
+                job = self.queue.pop(0)
+            start = time.monotonic()
+            status = self._train(job)
+            if self.stopped:
+                return
+            self._say(job, status, time.monotonic() - start)
+
+    def _train(self, job: Job) -> int:
+        log = Path("logs") / "evidence" / job.scale / f"{job.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "robustfl", "train", job.name, "--scale", job.scale, "--no-worker"]
+        for item in (*self.overrides, f"seeds=[{job.spec.seed}]", f"groups=[{job.group}]"):
+            command += ["--set", item]
+
+        with open(log, "a") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19))
+            self.running[log] = process
+            status = process.wait()
+            del self.running[log]
+        if status == 0:
+            folder = folder_of(job, self.config)
+            packed.pack(folder, job.name, job.spec)
+            shutil.rmtree(folder)
+        return status
+
+    def _say(self, job: Job, status: int, seconds: float) -> None:
+        with self.lock:
+            if status:
+                self.failed.append(job)
+                how = f"FAILED with status {status}, see logs/evidence/{job.scale}/{job.name}.log"
+            else:
+                how = f"done in {seconds / 60:.1f} minutes"
+            under_way = len(self.queue) + len(self.running)
+            print(f"{job.scale} {job.name}: {how}; {under_way} of {self.total} left", flush=True)

@@ -1,0 +1,114 @@
+"""The points that selection clusters: per-sample gradients in closed form, by one forward pass.
+
+For cross entropy on logits z = W h + b, the gradient of a point's own loss (never a batch mean: radii are
+measured in these units) with respect to the logits is the residual r = softmax(z) - onehot(y); with
+respect to the penultimate features h it is W^T r; with respect to the last layer's weights and bias it is
+the outer product of r and [h, 1].
+Source: Katharopoulos and Fleuret, ICML 2018; Mirzasoleiman, Cao, Leskovec, NeurIPS 2020, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustfl.selection import OuterProducts
+from robustfl.training import augment
+from robustfl.training.augment import Images
+from robustfl.training.inference import autocast, features
+
+SPACES = ("gradient", "logit", "last_layer", "feature", "loss")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass over a set of images tells. All tensors are on the images' device, in fp32.
+
+    features: (n, d) penultimate features; logits: (n, classes); labels: (n,) int64, the given ones;
+    last: the (classes, d) weight of the last layer; scale: (n,) factor of each point's gradient, None = 1.
+    """
+
+    features: torch.Tensor
+    logits: torch.Tensor
+    labels: torch.Tensor
+    last: torch.Tensor
+    scale: torch.Tensor | None = None
+
+    @property
+    def residual(self) -> torch.Tensor:
+        """(n, classes) gradient of each point's loss with respect to its logits."""
+        residual = F.softmax(self.logits, 1) - F.one_hot(self.labels, self.logits.shape[1])
+        return residual if self.scale is None else residual * self.scale[:, None]
+
+    @property
+    def hits(self) -> torch.Tensor:
+        """(n,) bool: is the given label the one with the highest score?"""
+        return self.logits.argmax(1) == self.labels
+
+    def points(self, space: str) -> torch.Tensor | OuterProducts:
+        """(n, d) points in a space: `gradient` (d = 64), `logit` (d = classes), `last_layer` (d = 650 for ten
+        classes, as factors), `feature` (d = 64) or `loss` (d = 1, each point's cross entropy).
+
+        Raises ValueError for an unknown space.
+        """
+        if space not in SPACES:
+            raise ValueError(f"space must be one of {', '.join(SPACES)}; got {space!r}")
+        if space == "feature":
+            return self.features
+        if space == "loss":
+            return F.cross_entropy(self.logits, self.labels, reduction="none")[:, None]
+        if space == "gradient":
+            return self.residual @ self.last
+        return OuterProducts(self.residual, self._inputs()) if space == "last_layer" else self.residual
+
+    def mean_gradient(self, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """(classes, d + 1) float64 weighted mean of the last layer's gradients at `index` (k,); weights: (k,)."""
+        share = weights.double() / weights.double().sum()
+        return (self.residual[index].double() * share[:, None]).T @ self._inputs()[index].double()
+
+    def _inputs(self) -> torch.Tensor:
+        return torch.cat([self.features, torch.ones_like(self.features[:, :1])], 1)  # the bias is a weight
+
+
+@torch.inference_mode()
+def forward(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> Pass:
+    """A pass in eval mode, without augmentation; the model's mode is restored.
+
+    model: a module with `features` and its last layer `fc`, see `models.ResNet`. labels: (n,) int64, the
+    given ones. precision: of the features; logits and gradients are in fp32.
+    """
+    penultimate = features(model, images, precision)
+    return Pass(penultimate, model.fc(penultimate), labels, model.fc.weight.detach().clone())
+
+
+@torch.no_grad()
+def forward_as_released(
+    model: nn.Module, images: Images, labels: torch.Tensor, precision: str, *, batch: int, seed: int, epoch: int
+) -> Pass:
+    """A pass as the released code of CRUST makes it: in train mode, so that batch norm uses the statistics of
+    each batch and moves its running ones; on augmented images; gradients of the batch's *mean* loss.
+
+    The images go through in their order, `batch` at a time; their crops are drawn from (seed, epoch).
+    Source: `estimate_grads` of robust_cifar_train.py, published with Mirzasoleiman, Cao, Leskovec 2020.
+    """
+    crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(labels.device)
+    training, parts = model.training, []
+    model.train()
+    try:
+        for index in torch.arange(len(images), device=labels.device).split(batch):
+            with autocast(labels.device, precision):
+                parts.append(model.features(images.augmented(index, crops)).float())
+    finally:
+        model.train(training)
+
+    scale = torch.cat([part.new_full((len(part),), 1 / len(part)) for part in parts])
+    penultimate = torch.cat(parts)
+    return Pass(penultimate, model.fc(penultimate), labels, model.fc.weight.detach().clone(), scale)
+
+
+def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, precision: str = "fp32"):
+    """The points of `forward` in one space: see `Pass.points`."""
+    return forward(model, images, labels, precision).points(space)

@@ -1,0 +1,106 @@
+"""The steps of an epoch as replays of one CUDA graph: at batch 32 a GPU waits for Python between eager steps.
+
+Not yet run on a GPU: written against the rules of torch.cuda.CUDAGraph; tests/training/test_cuda_graph.py (marked cuda) compares
+it with EagerSteps wherever there is a device.
+
+A graph holds gather, augmentation, forward, backward and the fused optimizer step of one full batch. A step counter on
+the device says which batch it is, so a replay takes no argument. Order, weights, crops and learning rate are uploaded
+into fixed buffers once an epoch; totals are summed on the device; the tail batch runs eagerly.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from robustfl import cuda
+from robustfl.study.run_spec import RunSpec
+from robustfl.training.steps.eager import Data, EagerSteps, Plan
+
+WARM_UP = 3  # eager steps before a capture, on its stream, as torch's documentation asks
+
+
+class GraphSteps(EagerSteps):
+    """EagerSteps' interface on one CUDA device; work with it inside `streams.own`, since the default stream cannot be captured.
+    The graph is captured at the first epoch, after a checkpoint may have been loaded: it holds the addresses of parameters and
+    optimizer state."""
+
+    def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
+        super().__init__(model, data, spec, track)
+        device, n = data.given.device, len(data.given)
+        self.buffers = Plan(
+            torch.zeros(n, dtype=torch.int64, device=device), torch.zeros(n, device=device),
+            torch.zeros(n, 3, dtype=torch.int64, device=device), spec.lr,
+            torch.zeros(n, dtype=torch.int64, device=device) if spec.mix else None,
+            torch.zeros(n, device=device) if spec.mix else None,
+        )  # fmt: skip
+        self.counter = torch.zeros((), dtype=torch.int64, device=device)
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        self.lr = torch.zeros((), device=device)
+        self.within = torch.arange(spec.batch_size, device=device)
+        self.step = self.graph = None
+
+    def epoch(self, plan: Plan) -> torch.Tensor:
+        """As EagerSteps.epoch."""
+        size, k = self.spec.batch_size, len(plan.order)
+        self.model.train()
+        for name in ("order", "weights", "crops", "partners", "shares"):
+            values = getattr(plan, name)
+            if values is not None:
+                getattr(self.buffers, name)[: len(values)].copy_(values)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        if self.step is None and k >= size:
+            with cuda.LOCK:
+                self._warm_up()
+                self.step = self._record()
+        self.lr.fill_(plan.lr)
+        self.counter.zero_()
+        self.totals.zero_()
+        for _ in range(k // size):
+            self.step()
+        if k % size:
+            self.totals += self._step(self.buffers, slice(k - k % size, k))
+        return self.totals.clone()
+
+    def _full_step(self) -> None:
+        at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
+        self.totals += self._step(self.buffers, at)
+        self.counter += 1
+
+    def _warm_up(self) -> None:
+        """Eager steps that allocate what a capture must find; then model and optimizer are as before, in place."""
+        self.lr.zero_()
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        held = [{k: v.clone() for k, v in s.items() if torch.is_tensor(v)} for s in self.optimizer.state.values()]
+        for _ in range(WARM_UP):
+            self.counter.zero_()
+            self._full_step()
+        for name, value in self.model.state_dict().items():
+            value.copy_(before[name])
+        for state, old in zip(self.optimizer.state.values(), held or [{}] * len(self.optimizer.state)):
+            for name, value in state.items():  # the graph keeps these addresses; what was absent starts at zero
+                if torch.is_tensor(value):
+                    value.copy_(old[name]) if name in old else value.zero_()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _record(self) -> Callable[[], None]:
+        """What does a full step: the graph's replay, or, with a warning, the eager step where the device refuses a recording."""
+        torch.cuda.current_stream(self.totals.device).synchronize()
+        try:
+            self.graph = cuda.record(self._full_step)
+        except RuntimeError as error:
+            warnings.warn(f"steps run eagerly, since no CUDA graph could be recorded: {error}", stacklevel=2)
+            self.optimizer.zero_grad(set_to_none=True)
+            return self._full_step
+        return self.graph.replay
+
+    def close(self) -> None:
+        """Drop the graph, on the stream that it ran on."""
+        if self.graph is not None:
+            torch.cuda.current_stream(self.totals.device).synchronize()
+            with cuda.LOCK:
+                self.step = self.graph = None

@@ -1,0 +1,57 @@
+import re
+
+import pytest
+from synthetic import write_study
+
+from robustfl.evidence import figures, tables
+from robustfl.evidence.figures import style
+from robustfl.study import experiments
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """All figures of the whole smoke study, one seed."""
+    folder = tmp_path_factory.mktemp("figures")
+    known = experiments.load("smoke", {"seeds": [0]})
+    gathered = tables.gather(known, write_study(folder, known))
+    figures.draw(gathered, folder / "svg")
+    return gathered, folder / "svg"
+
+
+def test_every_group_has_its_figure(drawn):
+    gathered, folder = drawn
+    stems = {path.stem for path in folder.iterdir()}
+    assert stems == set(figures.names(gathered.study)) >= set(gathered.study.groups)
+    for path in folder.iterdir():
+        text = path.read_text()
+        assert text.rstrip().endswith("</svg>") and text.count("<path") > 20, path.name
+
+
+def test_same_records_same_bytes(tmp_path):
+    known = experiments.load("smoke", {"seeds": [0, 1], "groups": ["noise_0.4_cifar10"]})
+    gathered = tables.gather(known, write_study(tmp_path, known, lambda s: (50.0 + s.seed, 40.0)))
+    for folder in ("a", "b"):
+        figures.draw(gathered, tmp_path / folder)
+    for path in (tmp_path / "a").iterdir():
+        text = path.read_text()
+        assert text == (tmp_path / "b" / path.name).read_text()
+        assert not re.search(r"<dc:date>", text)
+
+
+def test_a_method_has_one_colour_in_all_figures(drawn):
+    gathered, _ = drawn
+    seen = {}
+    for group in gathered.study.groups.values():
+        found = style.looks(gathered, group)
+        for row, look in found.items():
+            spec = gathered.study.specs[row.names[0]]
+            alike = [r for r in found if style.approach(gathered.study.specs[r.names[0]]) == style.approach(spec)]
+            if len([r for r in alike if found[r].dashes == look.dashes]) == 1:  # no shades
+                assert seen.setdefault(style.approach(spec), look.colour) == look.colour
+        assert len({(look.colour, look.dashes, look.marker) for look in found.values()}) == len(found), group.key
+    assert len(set(seen.values())) == len(seen) >= 5
+
+
+def test_an_added_experiment_gets_curves():
+    group = experiments.Group("pair_noise", "Pair noise", "beyond the slides", "cifar10", "robust", ())
+    assert figures.kind(group) == "curves"

@@ -1,0 +1,245 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from pypdf import PdfReader
+from synthetic import write_study
+
+from robustfl.evidence import report, tables
+from robustfl.evidence.report import paragraphs, wording
+from robustfl.study import experiments
+
+ALL = ("tables", "figures", "pdf")
+
+
+def make_all(known, config, out):
+    for what in ALL:
+        report.make(what, known, config, out)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The whole smoke study, one seed, down to the PDF."""
+    folder = tmp_path_factory.mktemp("smoke")
+    known = experiments.load("smoke", {"seeds": [0]})
+    config = write_study(folder, known)
+    make_all(known, config, folder / "summary.pdf")
+    return known, config, folder
+
+
+def text_of(path, page=None):
+    pages = PdfReader(path).pages
+    return " ".join(" ".join(p.extract_text() for p in (pages if page is None else [pages[page]])).split())
+
+
+def test_first_page_says_scale_and_that_smoke_means_nothing(smoke):
+    known, _, folder = smoke
+    first = text_of(folder / "summary.pdf", 0)
+    assert "mean nothing beyond “the pipeline works”" in first
+    for fact in (
+        "Scale smoke",
+        f"{len(known.specs)} in {len(known.groups)} groups",
+        "Test processor",
+        "2026-02-01 to 2026-02-03",
+    ):
+        assert fact in first, fact
+
+
+def test_report_has_every_group_and_the_provenance(smoke):
+    known, _, folder = smoke
+    whole = text_of(folder / "summary.pdf")
+    for group in known.groups.values():
+        assert group.title in whole and group.slide in whole
+    for fact in ("2.13.0+cpu", "a" * 64, "b" * 16, "0" * 40):
+        assert fact in whole, fact
+
+
+def test_pdf_is_byte_stable(smoke, tmp_path):
+    known, config, folder = smoke
+    report.make("pdf", known, config, tmp_path / "again.pdf")
+    assert (tmp_path / "again.pdf").read_bytes() == (folder / "summary.pdf").read_bytes()
+
+
+def test_only_embedded_fonts(smoke):
+    fonts = set()
+    for page in PdfReader(smoke[2] / "summary.pdf").pages:
+        for font in page["/Resources"].get("/Font", {}).values():
+            fonts.add(font.get_object()["/BaseFont"].split("+")[-1].split("-")[0])
+    assert fonts <= {"LibertinusSerif", "DejaVuSansMono"}
+
+
+def test_a_part_of_the_study_is_a_report(tmp_path):
+    known = experiments.load("laptop", {"groups": ["radius_cifar10"], "seeds": [0, 1]})
+    config = write_study(tmp_path, known, lambda s: (50.0 + s.seed, 40.0))
+    make_all(known, config, tmp_path / "part of it.pdf")
+    first = text_of(tmp_path / "part of it.pdf", 0)
+    assert "Laptop scale" in first and "mean nothing" not in first
+
+
+def test_pdf_without_tables_says_what_to_run(smoke, tmp_path):
+    known, config, folder = smoke
+    with pytest.raises(report.ReportError, match="robustfl report tables"):
+        report.make("pdf", known, {"results": str(tmp_path)}, tmp_path / "x.pdf")
+    other = experiments.load("smoke", {"groups": ["radius_cifar10"]})
+    with pytest.raises(report.ReportError, match="of this study's groups"):
+        report.make("pdf", other, config, tmp_path / "x.pdf")
+    shutil.copytree(folder / "results/smoke/tables", tmp_path / "smoke/tables")
+    with pytest.raises(report.ReportError, match="robustfl report figures"):
+        report.make("pdf", known, {"results": str(tmp_path)}, tmp_path / "x.pdf")
+    assert not (tmp_path / "x.pdf").exists()
+
+
+def planted(tmp_path, key, accuracy, seeds=(0, 1, 2)):
+    known = experiments.load(
+        "laptop",
+        {"groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])], "seeds": list(seeds)},
+    )
+    gathered = tables.gather(known, write_study(tmp_path, known, lambda s: (accuracy(s),) * 2))
+    return paragraphs.paragraph(gathered, known.groups[key])
+
+
+@pytest.mark.parametrize("gain, words", [(2.0, "+2.00"), (-2.0, "−2.00")])
+def test_sign_of_the_paragraph_is_the_data_s(tmp_path, gain, words):
+    said = planted(tmp_path, "noise_0.4_cifar10", lambda s: 50 + s.seed + gain * (s.method == "centrality"))
+    sentence = next(part for part in said.split("Here ") if part.startswith("FL weighted (released) minus full"))
+    assert words in sentence and ("the slides' sign, clear of" in sentence) == (gain > 0)
+    assert ("opposite sign" in sentence) == (gain < 0)
+
+
+def test_fashion_mnist_noise_is_called_implausible(tmp_path):
+    said = planted(tmp_path, "noise_0.4_fashion_mnist", lambda s: 80 - 10 * s.noise_rate + s.seed)
+    assert "implausible" in said and "0.4 minus 0.2 is −2.00" in said and "does not follow from our runs" in said
+
+
+@pytest.mark.parametrize("step, words", [(0, "cannot tell"), (10, "show it too")])
+def test_more_noise_that_does_not_hurt_is_told_apart(tmp_path, step, words):
+    noise = lambda s: 80 + step * s.noise_rate + s.seed * (1 if s.noise_rate == 0.4 else -1) * (step == 0)  # noqa: E731
+    assert words in planted(tmp_path, "noise_0.4_fashion_mnist", noise)
+
+
+def test_one_seed_gets_no_interval(tmp_path):
+    assert "(one seed)" in planted(tmp_path, "radius_cifar10", lambda s: 50 + s.radius, seeds=(0,))
+
+
+def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
+    known = experiments.load("laptop", {"groups": ["interval_cifar10"], "seeds": [0, 1]})
+
+    def change(made):
+        made["covered"] = {"every10": 0.7, "every25": 0.45, "every50": 0.2}.get(made["name"].split("_")[-2], 0.9)
+
+    gathered = tables.gather(known, write_study(tmp_path, known, change=change))
+    said = paragraphs.paragraph(gathered, known.groups["interval_cifar10"])
+    for rule in ("exact", "released"):
+        assert f"The {rule} rule has covered 90 % (every epoch), 70 % (20 selections)" in said
+    assert said.count("the slides' 40 % is nearest to 8 selections") == 2
+
+
+def test_words_for_numbers():
+    assert wording.signed(-0.4) == "−0.40" and wording.signed(-0.001) == "0.00"
+    assert wording.listed(["a"]) == "a" and wording.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_open_settings_are_the_config_s(smoke):
+    """Every `open` of the file, with the value that stands there, in the report."""
+    config = yaml.safe_load(Path("config/experiments.yaml").read_text())
+    marked = [p["open"] for p in config["protocols"].values()]
+    for group in config["groups"].values():
+        marked += [entry["open"] for entry in (group, *group.get("rows", {}).values()) if "open" in entry]
+    found = experiments.open_settings()
+    assert len(found) == sum(map(len, marked)) >= 30
+    assert experiments.Open("speed protocol", "momentum 0.9", "the usual value") in found
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    assert said["open"] == [[o.where, o.setting, o.reason] for o in found]
+
+
+def test_report_json_is_plain(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    assert said["scale"] == "smoke" and [s["key"] for s in said["sections"]] == list(smoke[0].groups) and said["warn"]
+
+
+def test_verdicts_open_the_report_and_lead_to_their_runs(smoke):
+    known, _, folder = smoke
+    reader = PdfReader(folder / "summary.pdf")
+    first = next(i for i in range(len(reader.pages)) if "Claims on accuracy" in reader.pages[i].extract_text())
+    results = next(i for i in range(len(reader.pages)) if "Results by group" in reader.pages[i].extract_text())
+    assert first <= 1 and first < results
+    links = sum(a.get_object().get("/Subtype") == "/Link" for page in reader.pages for a in page.get("/Annots") or ())
+    said = json.loads((folder / "results/smoke/tables/report.json").read_text())
+    runs = {i for c in said["verdicts"]["details"] for line in c["lines"] for i in line["runs"]}
+    assert links > len(runs) and max(runs) <= len(said["runs"])
+
+
+def test_headlines_say_what_each_rule_s_runs_found(tmp_path):
+    known = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2]})
+    gain = {"facility_location": -3, "centrality": 3}
+    better = lambda s: 50 + s.seed + (gain.get(s.method, 0) + 0.1 * s.seed) * (s.weights == "ball")  # noqa: E731
+    config = write_study(tmp_path, known, lambda s: (better(s),) * 2)
+    make_all(known, config, tmp_path / "summary.pdf")
+    said = json.loads((tmp_path / "results/laptop/tables/report.json").read_text())["verdicts"]["headlines"]
+    found = next(h["found"] for h in said if h["key"] == "noise_0.4_headline")
+    exact, released = found.split("; ")
+    assert exact.startswith("exact rule not reproduced (−2.9") and released.startswith("released rule reproduced (+3.1")
+    assert "In short" in text_of(tmp_path / "summary.pdf", 0) and found.split(" (")[0] in text_of(tmp_path / "summary.pdf", 0)
+
+
+def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
+    known = experiments.load("smoke", {"groups": ["radius_cifar10"], "seeds": [0, 1]})
+
+    def change(made):
+        if "ball2_seed1" in made["name"]:
+            made["provenance"] |= {"precision": "bf16", "test_points": 10000}
+
+    config = write_study(tmp_path, known, change=change)
+    make_all(known, config, tmp_path / "summary.pdf")
+    said = json.loads((tmp_path / "results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    assert "not all trained in one precision (1 in bf16 and 11 in fp32)" in said
+    assert "not all tested on as many images (11 on 2,000 and 1 on 10,000)" in said
+    frame = pd.read_csv(tmp_path / "results/smoke/tables/radius_cifar10.csv").set_index("row")
+    assert frame.precision["r = 2"] == "bf16 fp32" and frame.precision["r = 1"] == "fp32"
+    assert frame.test_images["r = 2"] == "10000 2000"
+
+    plain = write_study(tmp_path / "plain", known)
+    report.make("tables", known, plain, tmp_path / "no.pdf")
+    said = json.loads((tmp_path / "plain/results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    assert "precision" not in said and "tested on" not in said
+
+
+def test_verdicts_as_csv_and_markdown(smoke):
+    known, _, folder = smoke
+    frame = pd.read_csv(folder / "results/smoke/tables/verdicts.csv")
+    assert {"reproduced", "not reproduced", "inconclusive"} >= set(frame.verdict)
+    assert set(" ".join(frame.runs_over).split()) <= set(known.specs)
+    text = (folder / "results/smoke/tables/verdicts.md").read_text()
+    for link in re.findall(r"\]\((\.\./[^)]+)\)", text):
+        assert (folder / "results/smoke/tables" / link).resolve().exists(), link
+
+
+def test_runs_of_a_comparison_are_numbered_as_listed(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    line = next(c for c in said["verdicts"]["details"] if c["key"] == "radius_best")["lines"][0]
+    assert [said["runs"][i - 1][0] for i in line["runs"]] == [
+        f"cifar10_robust_agnostic0.4_full_ball{r}" for r in (2, 1)
+    ]
+
+
+def test_cost_is_beside_full_training(smoke):
+    said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
+    rows = {(row[1]): row for row in said["cost"]["table"]["rows"]}
+    assert rows["random"][2:4] == ["55", "55"] and rows["full"][7] == "1.00×"
+    energy = next(line for line in said["verdicts"]["other"] if line["measure"] == "energy")
+    assert {r["text"] for r in energy["rules"]} == {"no such number"}  # none of these records has one
+
+
+def test_energy_is_told_where_a_device_reports_it(smoke, tmp_path):
+    def metered(metrics):
+        metrics["energy"] = 2500.0
+
+    known = experiments.load("smoke", {"seeds": [0], "groups": ["noise_0.4_cifar10"]})
+    make_all(known, write_study(tmp_path, known, change=metered), tmp_path / "summary.pdf")
+    metered, silent = text_of(tmp_path / "summary.pdf"), text_of(smoke[2] / "summary.pdf")
+    assert "Energy, kJ" in metered and "2.50" in metered and "other work on it included" in metered
+    assert "Energy, kJ" not in silent and "no device of these runs reports it" in silent

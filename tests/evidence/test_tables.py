@@ -1,0 +1,87 @@
+import pandas as pd
+import pytest
+from synthetic import write_study
+
+from robustfl.evidence import report, tables
+from robustfl.study import experiments, record
+
+GROUP = "noise_0.4_cifar10"
+
+
+def accuracy(spec):
+    """full 40 + seed, everything else 3 points more; the last epoch is 2 points below the best."""
+    best = 40.0 + spec.seed + (0 if spec.method == "full" and spec.weights == "uniform" else 3)
+    return best, best - 2
+
+
+@pytest.fixture
+def planted(tmp_path):
+    known = experiments.load("smoke", {"groups": [GROUP, "ablations_cifar10"], "seeds": [0, 1, 2]})
+    return known, write_study(tmp_path, known, accuracy)
+
+
+def test_ours_theirs_and_the_difference(planted):
+    known, config = planted
+    frame = tables.group_table(tables.gather(known, config), known.groups[GROUP]).set_index(["row", "method"])
+    full = frame.loc[("full", "full")]
+    assert (full.best_top1, full.best_top1_std, full.last_top1) == (41.0, 1.0, 39.0)
+    assert full.slides_best == 83.20
+    assert full.best_top1_minus_slides == pytest.approx(41.0 - 83.20)
+    assert full.last_top1_minus_slides == pytest.approx(39.0 - 83.20)
+    assert full.heldout_top1_minus_slides == pytest.approx(41.0 - 83.20)
+    for method in ("facility_location", "centrality"):
+        assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(44.0 - 85.16)
+        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(
+            0.55
+        )  # 1 warm-up epoch of 4, ratio 0.4
+    assert full.seconds == 3.5 and full.seeds == 3
+    assert full.runs.split() == [f"cifar10_robust_agnostic0.4_full_seed{s}" for s in range(3)]
+
+
+def test_a_baseline_gets_no_number_of_the_slides(planted):
+    known, config = planted
+    frame = tables.group_table(tables.gather(known, config), known.groups[GROUP]).set_index("row")
+    assert pd.isna(frame.loc["random"].slides_best) and pd.isna(frame.loc["random"].best_top1_minus_slides)
+
+
+def test_ablations_are_changes_from_their_own_first_row(tmp_path):
+    known = experiments.load("smoke", {"groups": ["ablations_cifar10"]})
+    plant = lambda s: (40.0 + 5 * (s.method == "centrality") - (s.optimizer == "adam"),) * 2  # noqa: E731
+    frame = tables.group_table(
+        tables.gather(known, write_study(tmp_path, known, plant)), known.groups["ablations_cifar10"]
+    )
+    adam = frame[frame.row == "Adam"]
+    assert list(adam.best_change) == [-1.0, -1.0] and list(adam.slides_change) == [-1.0, -1.0]
+
+
+def test_csv_files_hold_the_same(planted, tmp_path):
+    known, config = planted
+    report.make("tables", known, config, tmp_path / "no.pdf")
+    folder = tmp_path / "results/smoke/tables"
+    runs = pd.read_csv(folder / "runs.csv")
+    assert set(runs.name) == set(known.specs) and {"best_top1", "spec_ratio", "seconds_select", "commit"} <= set(
+        runs.columns
+    )
+    assert pd.read_csv(folder / f"{GROUP}.csv").best_top1[0] == 41.0
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    report.make("tables", known, config, tmp_path / "no.pdf")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("what", ["tables", "figures"])
+def test_a_stale_record_stops_everything_by_name(planted, tmp_path, what):
+    known, config = planted
+    name = "cifar10_robust_agnostic0.4_full_seed1"
+    path = tmp_path / "results/smoke/runs" / name / "metrics.json"
+    path.write_text(path.read_text().replace(known.spec(name).hash, "0" * 16))
+    with pytest.raises(record.RecordError, match=f"{name}.*stale"):
+        report.make(what, known, config, tmp_path / "no.pdf")
+    assert not (tmp_path / "results/smoke" / what).exists()
+
+
+def test_an_absent_record_is_named(planted, tmp_path):
+    known, config = planted
+    name = "cifar10_robust_agnostic0.4_random0.4_seed2"
+    (tmp_path / "results/smoke/runs" / name / "curves.csv").unlink()
+    with pytest.raises(record.RecordError, match=name):
+        tables.gather(known, config)

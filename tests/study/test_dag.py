@@ -1,0 +1,133 @@
+"""The workflow in a temporary copy of the tracked files, in a folder with a space in its name."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GROUPS = 'groups=["set_cover_cifar10","ratio_cifar10"]'
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    target = tmp_path_factory.mktemp("a clone")
+    tracked = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("results/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def snakemake(clone, *words, ok=True):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["snakemake", "--cores", "2", *words], cwd=clone, env=os.environ | {"PATH": path}, text=True, capture_output=True
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output
+    return output
+
+
+def test_smoke_study_end_to_end(clone):
+    """Two groups from nothing to PDF; then nothing to do; then exactly the deleted run again."""
+    target = ["report/summary.pdf", "--config", "scale=smoke", GROUPS]
+    snakemake(clone, *target)
+    assert (clone / "report/summary.pdf").read_bytes().startswith(b"%PDF")
+    records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
+    assert len(records) == 17
+    assert "Nothing to be done" in snakemake(clone, *target)
+
+    others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
+    plan = snakemake(clone, "-n", "all", *others[1:])
+    assert plan.count("rule train:") == 6 and "params have changed" not in plan  # seed 1 of one group; seed 0 is there
+
+    victim = next(p for p in records if "centrality0.5" in str(p))
+    first = json.loads(victim.read_text())
+    victim.unlink()
+    output = snakemake(clone, "all", *target[1:])  # the PDF alone is newer than what is missing; `all` names every record
+    assert output.count("rule train:") == 1
+    assert json.loads(victim.read_text())["provenance"]["weights_hash"] == first["provenance"]["weights_hash"]
+
+    stale = records[0].parent / "spec.json"
+    stale.write_text(stale.read_text().replace('"seed": 0', '"seed": 9'))
+    output = snakemake(clone, *target, "--forcerun", "tables", ok=False)
+    assert "stale" in output and records[0].parent.name in output
+
+
+def test_single_target_by_name(clone):
+    name = "fashion_mnist_speed_random0.2_seed0"
+    target = f"results/laptop/runs/{name}/metrics.json"
+    output = snakemake(clone, "-n", target)
+    assert "rule train:" in output and f"name={name}" in output
+
+
+@pytest.fixture
+def published(clone):
+    """The clone with the packed records of the laptop scale, and no folder of a run."""
+    shutil.copytree(ROOT / "results/laptop/records", clone / "results/laptop/records")
+    yield clone
+    shutil.rmtree(clone / "results/laptop")
+
+
+def test_packed_records_are_not_trained_again(published):
+    groups = 'groups=["radius_cifar10","ratio_cifar10"]'
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", groups)
+    assert "60 runs, 60 of them packed" in plan
+    assert "rule train:" not in plan and "rule tables:" in plan and "rule figures:" in plan
+    plan = snakemake(published, "-n", "all", "--config", "scale=laptop", "epochs=2", groups)
+    assert plan.count("rule train:") == 60 and "of them packed" not in plan
+
+
+def test_a_packed_run_is_restored_when_asked_for_by_name(published):
+    name = "cifar10_robust_agnostic0.4_forgetting0.4_forgetting_warmup0_seed0"
+    target = f"results/laptop/runs/{name}/metrics.json"
+    output = snakemake(published, target)
+    assert output.count("rule train:") == 1  # the pretraining run is packed too, and stays so
+    assert "restored from" in (published / f"logs/laptop/{name}.log").read_text()
+    assert "Nothing to be done" in snakemake(published, target)
+
+
+def test_a_broken_packed_record_stops_the_plan_by_name(published):
+    path = next((published / "results/laptop/records").iterdir())
+    path.write_text("<<<<<<<")
+    assert path.name in snakemake(published, "-n", "--config", "scale=laptop", ok=False)
+
+
+def test_lists_and_null_on_the_command_line(clone):
+    words = ["-n", "all", "--config", "scale=smoke", GROUPS, "seeds=[0, 3]", "precision=null", "data={folder: null}"]
+    output = snakemake(clone, *words)
+    assert "seeds [0, 3], 34 runs" in output
+
+
+def test_unknown_name_is_a_clear_error(clone):
+    output = snakemake(clone, "results/full/runs/cifar10_robust_typo_seed0/metrics.json", ok=False)
+    assert "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [("scael=smoke", "scael"), ("scale=huge", "huge"), ('seeds=["a"]', "seeds"), ("epochs=0", "epochs")],
+)
+def test_config_typos_are_refused_before_anything_runs(clone, setting, message):
+    assert message in snakemake(clone, "-n", "--config", setting, ok=False)
+
+
+def test_unknown_key_in_experiments_is_refused(clone):
+    path = clone / "config/experiments.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("radius: 1.0 }", "raduis: 1.0 }"))
+        output = snakemake(clone, "-n", "--config", "scale=smoke", ok=False)
+    finally:
+        path.write_text(text)
+    assert "raduis" in output
+
+
+def test_lint_is_clean(clone):
+    assert "your workflow is in a good condition" in snakemake(clone, "--lint")

@@ -1,0 +1,39 @@
+"""docs/records.md and the records say the same: every name documented, none besides."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustfl.execution import run
+from robustfl.study import record
+
+
+def documented() -> dict[str, list[str]]:
+    """Names in the first column of the table under each heading that names a file or key in backticks."""
+    text = Path("docs/records.md").read_text()
+    parts = re.split(r"^## `([^`]+)`.*$", text, flags=re.M)
+    return {
+        k: re.findall(r"^\| `([^`]+)` \|", body.split("\n## ")[0], flags=re.M)
+        for k, body in zip(parts[1::2], parts[2::2])
+    }
+
+
+@pytest.mark.parametrize(
+    "heading, names",
+    [
+        ("curves.csv", record.CURVES), ("timings.csv", record.TIMINGS), ("metrics.json", record.METRICS),
+        ("classes.csv", record.CLASSES), ("picks.json", record.PICKS),
+    ],  # fmt: skip
+)
+def test_every_name_is_documented_in_order(heading, names):
+    assert documented()[heading] == list(names)
+
+
+def test_provenance_of_a_real_run_is_documented(tiny, tmp_path):
+    metrics = run.run(
+        tiny, tmp_path / "run", "tiny", run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None)
+    )
+    assert set(documented()["provenance"]) == set(metrics["provenance"])
+    for key in ("select", "train", "evaluate"):
+        assert key in metrics["seconds"]
