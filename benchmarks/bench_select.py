@@ -65,11 +65,11 @@ CALLS = dict(zip(METHODS, (robustfl_call, apricot_call, submodlib_call)))
 
 def one(method: str, n: int, k: int, repeats: int) -> dict:
     """One method in this process: first call, then the median of `repeats`."""
-    from robustfl.selection.distances import Cloud
+    from robustfl.selection.distances import ClassPoints
     from robustfl.selection.greedy import numba_engine
 
     points = np.random.default_rng(0).normal(size=(n, DIMENSIONS)).astype(np.float32)
-    similarity, step = numba_engine.similarity(Cloud(points), np.empty(n * n, dtype=np.int32))
+    similarity, step = numba_engine.similarity(ClassPoints(points), np.empty(n * n, dtype=np.int32))
     similarity -= similarity.min()
     call, times, walls = CALLS[method](similarity, step), [], []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

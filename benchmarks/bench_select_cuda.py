@@ -20,7 +20,7 @@ import torch
 
 import robustfl
 
-from robustfl.selection.distances import Cloud, classes
+from robustfl.selection.distances import ClassPoints, by_class
 from robustfl.selection.greedy import dispatch, fixed_point
 
 CASES = ((10, 5000, 20.0), (100, 500, 20.0))  # classes, points of each, target in ms
@@ -46,9 +46,9 @@ def measure(count: int, n: int, engine: str, device: torch.device) -> tuple[list
     """([greedy, distances and greedy, robustfl.select] in ms, the picks of each class)."""
     points = torch.from_numpy(np.random.default_rng(0).normal(size=(count * n, D)).astype(np.float32)).to(device)
     labels = np.arange(count * n) % count
-    clouds = [Cloud(points[torch.from_numpy(where).to(device)]) for _, where in classes(labels)]
+    clouds = [ClassPoints(points[torch.from_numpy(where).to(device)]) for _, where in by_class(labels)]
     wanted = [int(RATIO * n)] * count
-    matrices = [fixed_point.similarity(cloud.matrix(), cloud.bound)[0] for cloud in clouds]  # the same for every engine
+    matrices = [fixed_point.similarity(cloud.matrix(), cloud.max_distance)[0] for cloud in clouds]  # the same for every engine
     if engine == "triton":
         from robustfl.selection.greedy import triton_engine
 

@@ -41,14 +41,14 @@ has run on one; `pytest -m cuda tests/selection/test_selection_cuda.py` compares
 def run(case: str) -> None:
     """Time one case in this process and print JSON."""
     import robustfl
-    from robustfl.selection.distances import Cloud, classes
+    from robustfl.selection.distances import ClassPoints, by_class
     from robustfl.selection.greedy import dispatch
 
     r = np.random.default_rng(0)
     points, labels = r.normal(size=(N, D)).astype(np.float32), np.arange(N) % 10
 
     def exact(k: int = 2000) -> int:
-        clouds = [Cloud(points[where]) for _, where in classes(labels)]
+        clouds = [ClassPoints(points[where]) for _, where in by_class(labels)]
         return len(dispatch.exact(clouds, [k] * 10, "numba"))
 
     def cover(radius: float | None) -> int:

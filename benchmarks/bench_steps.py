@@ -48,7 +48,7 @@ def synthetic(n: int, device: torch.device) -> Data:
 
 def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> float:
     """Of `runs` runs at once, each in a thread with its own model: median of three measurements of two epochs each."""
-    device, n = data.given.device, len(data.given)
+    device, n = data.given_labels.device, len(data.given_labels)
     plan = Plan(
         torch.arange(n, device=device), torch.ones(n, device=device),
         augment.draw_crops(0, 0, n).to(device), 0.1,
@@ -61,11 +61,11 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
 
     def work(steps: EagerSteps) -> None:
         try:
-            with cuda.own(device):
+            with cuda.exclusive_stream(device):
                 for count in EPOCHS:
                     barrier.wait()
                     for _ in range(count):
-                        steps.epoch(plan).tolist()  # waits for the device
+                        steps.run_epoch(plan).tolist()  # waits for the device
                     barrier.wait()
                 if isinstance(steps, GraphSteps) and steps.graph is None:
                     raise RuntimeError("no graph was recorded")
@@ -96,7 +96,7 @@ def determinism(spec: RunSpec, kind: type, data: Data) -> str:
         torch.utils.deterministic.fill_uninitialized_memory = False
         speed[on] = images_per_second(spec, kind, data)
     torch.use_deterministic_algorithms(True)
-    device = data.given.device.type
+    device = data.given_labels.device.type
     return f"Speed without deterministic algorithms over the speed with them, {device}: {speed[False] / speed[True]:.3f}."
 
 
@@ -105,7 +105,7 @@ def page(data: Data, ways: dict) -> str:
 
     lines = [
         "# Training steps on a GPU", "",
-        f"Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, {len(data.given):,} images an epoch. "
+        f"Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, {len(data.given_labels):,} images an epoch. "
         f"Machine: {describe()}.", "",
         "| batch | steps | runs at once | images/s | of eager | target, images/s |", "|---:|---|---:|---:|---:|---:|",
     ]  # fmt: skip

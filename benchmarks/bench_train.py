@@ -33,8 +33,8 @@ from robustfl.execution.run import Options, new_model, prepare
 from robustfl.study.record import write_text
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import resnet
-from robustfl.training.epoch_selector import Chooser
-from robustfl.training.loop import train
+from robustfl.training.epoch_selector import EpochSelector
+from robustfl.training.loop import train_epochs
 from robustfl.training.steps.eager import EagerSteps
 
 PARTS = ("select", "train", "evaluate")
@@ -100,7 +100,7 @@ def our_epoch(spec: RunSpec, options: Options) -> dict[str, float]:
     """Seconds of the parts of a run's second epoch: the first compiles, where the spec says so."""
     device = torch.device("cpu")
     ready, _ = prepare(spec, options, device)
-    progress = train(new_model(spec, device), ready, spec, select=Chooser(spec, ready))
+    progress = train_epochs(new_model(spec, device), ready, spec, select=EpochSelector(spec, ready))
     return {part: progress.timings[-1][part] for part in PARTS}
 
 

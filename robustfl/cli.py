@@ -162,7 +162,7 @@ def _train(args: argparse.Namespace) -> int:
     import torch
 
     from robustfl.execution.progress import watching
-    from robustfl.execution.run import Interrupted, Options, run
+    from robustfl.execution.run import Interrupted, Options, run_to_record
 
     def interrupt(number, frame):
         raise Interrupted(number)
@@ -180,7 +180,7 @@ def _train(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with watching(args.name, spec.epochs) as show:
-            metrics = run(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
+            metrics = run_to_record(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
     except Interrupted as signalled:
         return 128 + signalled.args[0]
     print(f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}")

@@ -21,7 +21,7 @@ _RECORDING: dict[torch.device, torch.cuda.Stream] = {}  # the stream of short re
 
 
 @contextmanager
-def own(device: torch.device) -> Iterator[None]:
+def exclusive_stream(device: torch.device) -> Iterator[None]:
     """Work inside goes to a stream that no other run of the process has, after what the caller queued; waited for at the end.
 
     Raises RuntimeError where all of torch's streams are taken.
@@ -30,7 +30,7 @@ def own(device: torch.device) -> Iterator[None]:
         yield
         return
     with LOCK:
-        stream = _take(device)
+        stream = _next_stream(device)
     try:
         with torch.cuda.device(device):
             with LOCK, torch.cuda.stream(stream):  # this thread's handles of cuBLAS and cuDNN are made not beside a recording
@@ -46,7 +46,7 @@ def own(device: torch.device) -> Iterator[None]:
             _FREE[device].append(stream)
 
 
-def _take(device: torch.device) -> torch.cuda.Stream:
+def _next_stream(device: torch.device) -> torch.cuda.Stream:
     free = _FREE.setdefault(device, [])
     if free:
         return free.pop()
@@ -56,7 +56,7 @@ def _take(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def record(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+def capture_graph(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
     """A graph of what work() queues on the current stream, not the default one; call it with LOCK held.
 
     Not torch.cuda.graph, which waits for the whole device and empties torch's cache. Where work() or its recording fails, the
@@ -79,7 +79,7 @@ def record(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def replay(launch: Callable[[int], None], warm: int, steps: int, times: int, device: torch.device) -> None:
+def replay_graph(launch: Callable[[int], None], warm: int, steps: int, times: int, device: torch.device) -> None:
     """launch(warm) as it is, then a graph of launch(steps) `times` times, on the caller's stream; waits for the end.
 
     launch(n): n launches of kernels that allocate nothing; all are compiled and loaded after launch(warm).
@@ -93,7 +93,7 @@ def replay(launch: Callable[[int], None], warm: int, steps: int, times: int, dev
             if device not in _RECORDING:
                 _RECORDING[device] = torch.cuda.Stream(device, priority=-1)
             with torch.cuda.stream(_RECORDING[device]):
-                graph = record(lambda: launch(steps))
+                graph = capture_graph(lambda: launch(steps))
         try:
             for _ in range(times):
                 graph.replay()

@@ -78,7 +78,7 @@ from robustfl.study.run_spec import RunSpec
 import tempfile
 spec = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32,
                method="facility_location", ratio=0.5)
-m = run.run(spec, tempfile.mkdtemp(), "bare", run.Options(device="cpu", cache=tempfile.mkdtemp()))
+m = run.run_to_record(spec, tempfile.mkdtemp(), "bare", run.Options(device="cpu", cache=tempfile.mkdtemp()))
 assert m["backwards"] == 30, m
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

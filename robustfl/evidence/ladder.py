@@ -14,7 +14,7 @@ from pathlib import Path
 
 from robustfl.evidence import paired_tests
 from robustfl.evidence.paired_tests import Estimate
-from robustfl.evidence.tables import shown
+from robustfl.evidence.tables import display_label
 from robustfl.study import experiments, packed
 from robustfl.study.experiments import CONFIG_DIR, Row, Scale
 from robustfl.study.record import Record
@@ -104,7 +104,7 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
             found.append(
                 Step(
                     rung.scale.images,
-                    shown(row),
+                    display_label(row),
                     row.label,
                     reference,
                     measure,
@@ -132,7 +132,7 @@ def trend(climbed: list[Step]) -> tuple[str, Estimate | None]:
     change = welch(high.values, low.values)
     if change.low <= 0 <= change.high:
         return "no trend decided", change
-    ends = [paired_tests.judge(step.estimate, 0, math.inf) for step in (low, high)]
+    ends = [paired_tests.decide(step.estimate, 0, math.inf) for step in (low, high)]
     if set(ends) == {paired_tests.REPRODUCED, paired_tests.NOT_REPRODUCED}:
         return "turns", change
     larger = abs(high.estimate.mean) > abs(low.estimate.mean)
@@ -159,7 +159,7 @@ def memorised(rungs: list[Rung]) -> list[dict]:
         last = [
             [e for e in held.curves if e["fit_false"] is not None][-1] for held in rung.records[row].values()
         ]
-        line = {"images": rung.scale.images, "row": shown(row), "seeds": len(last)}
+        line = {"images": rung.scale.images, "row": display_label(row), "seeds": len(last)}
         line |= {key: sum(e[key] for e in last) / len(last) for key in ("fit_true", "fit_false")}
         lines.append(line)
     return lines

@@ -52,7 +52,7 @@ def estimate(values: Sequence[float], resolution: float = 0.0, exact: bool = Fal
     return Estimate(mean, sd, mean - half, mean + half, x.size)
 
 
-def judge(e: Estimate, low: float, high: float) -> str:
+def decide(e: Estimate, low: float, high: float) -> str:
     """Whether a claim that the quantity lies in (low, high) holds; either bound may be infinite.
 
     reproduced: the whole interval lies in it; not reproduced: the whole interval lies outside; else inconclusive. With

@@ -16,14 +16,14 @@ from robustfl.study import packed, record
 from robustfl.study.experiments import Group, Row, Study, read_yaml
 from robustfl.study.run_spec import RunSpec
 
-RULES = {"facility_location": "exact", "centrality": "released"}  # the two readings of the slides' greedy
+GREEDY_VARIANTS = {"facility_location": "exact", "centrality": "released"}  # the two readings of the slides' greedy
 # selectors a number of the slides may be about; `random` and other baselines share labels with them, not numbers
-PUBLISHED = frozenset({"full", "set_cover", *RULES})
+PUBLISHED = frozenset({"full", "set_cover", *GREEDY_VARIANTS})
 ACCURACIES = ("best_top1", "last_top1", "heldout_top1")  # %, test set; heldout: the epoch chosen on held-out noisy data
 
 
 @dataclass(frozen=True)
-class Gathered:
+class StudyRecords:
     """A study, all its records by run name, and the slides' numbers: {group: {row: {best, covered, ...}}}."""
 
     study: Study
@@ -31,16 +31,16 @@ class Gathered:
     records: dict[str, record.Record]
     slides: dict[str, dict[str, dict[str, float]]]
 
-    def of(self, row: Row) -> list[record.Record]:
+    def runs_of(self, row: Row) -> list[record.Record]:
         """A row's records, one a seed, in the order of study.seeds."""
         return [self.records[name] for name in row.names]
 
-    def published(self, group: Group, row: Row) -> dict[str, float]:
+    def slide_numbers(self, group: Group, row: Row) -> dict[str, float]:
         """What the slides say of a row; empty where they say nothing of it."""
         return self.slides.get(group.key, {}).get(row.label, {}) if row.method in PUBLISHED else {}
 
 
-def gather(study: Study, config: dict) -> Gathered:
+def gather(study: Study, config: dict) -> StudyRecords:
     """Read every record of the study from {results}/{scale}, packed or not.
 
     Raises RecordError naming the first bad one.
@@ -48,16 +48,16 @@ def gather(study: Study, config: dict) -> Gathered:
     folder = Path(config["results"]) / study.scale
     runs = folder / "runs"
     records = {name: packed.read(runs / name, name, spec) for name, spec in study.specs.items()}
-    return Gathered(study, folder, records, read_yaml(study.directory / "slides.yaml"))
+    return StudyRecords(study, folder, records, read_yaml(study.directory / "slides.yaml"))
 
 
-def shown(row: Row) -> str:
+def display_label(row: Row) -> str:
     """A row's label with the reading of the greedy rule, where there are two: `FL only (released)`."""
-    rule = RULES.get(row.method) or (row.method.replace("_", " ") if row.label.rstrip("%").isdigit() else None)
+    rule = GREEDY_VARIANTS.get(row.method) or (row.method.replace("_", " ") if row.label.rstrip("%").isdigit() else None)
     return f"{row.label} ({rule})" if rule else row.label
 
 
-def find(group: Group, label: str, method: str | None = None) -> Row | None:
+def row_of(group: Group, label: str, method: str | None = None) -> Row | None:
     """The row of that label (and selector); the only row of the label where it has no such selector."""
     rows = [r for r in group.rows if r.label == label]
     exact = [r for r in rows if r.method == method]
@@ -96,7 +96,7 @@ def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def group_table(gathered: Gathered, group: Group) -> pd.DataFrame:
+def group_table(gathered: StudyRecords, group: Group) -> pd.DataFrame:
     """One line a row of the group. Accuracies and their differences in points, shares in [0, 1], times in seconds, energy in joules.
 
     X is the mean over seeds, X_std their sample standard deviation, X_minus_slides the difference from the slides'
@@ -106,8 +106,8 @@ def group_table(gathered: Gathered, group: Group) -> pd.DataFrame:
     return pd.DataFrame([_line(gathered, group, row) for row in group.rows])
 
 
-def _line(gathered: Gathered, group: Group, row: Row) -> dict:
-    records, said = gathered.of(row), gathered.published(group, row)
+def _line(gathered: StudyRecords, group: Group, row: Row) -> dict:
+    records, said = gathered.runs_of(row), gathered.slide_numbers(group, row)
     line = {"row": row.label, "method": row.method, "seeds": len(records), "slides_best": said.get("best")}
     for key in ACCURACIES:
         got = values(records, key)
@@ -116,9 +116,9 @@ def _line(gathered: Gathered, group: Group, row: Row) -> dict:
     top5 = values(records, "best_top5")
     line |= {"slides_best_top5": said.get("best_top5"), "best_top5": mean(top5), "best_top5_std": _spread(top5)}
     line["best_top5_minus_slides"] = _minus(line["best_top5"], said.get("best_top5"))
-    first = find(group, group.rows[0].label, row.method)
+    first = row_of(group, group.rows[0].label, row.method)
     line["slides_change"] = said.get("best_difference")
-    line["best_change"] = None if first is None else line["best_top1"] - mean(values(gathered.of(first), "best_top1"))
+    line["best_change"] = None if first is None else line["best_top1"] - mean(values(gathered.runs_of(first), "best_top1"))
     covered = values(records, "covered")
     line |= {"slides_covered": said.get("covered"), "covered": mean(covered), "covered_std": _spread(covered)}
     line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
@@ -135,7 +135,7 @@ def _line(gathered: Gathered, group: Group, row: Row) -> dict:
     return line
 
 
-def runs_table(gathered: Gathered) -> pd.DataFrame:
+def runs_table(gathered: StudyRecords) -> pd.DataFrame:
     """One line a run: its groups, spec, metrics, seconds and provenance (hashes of data sets joined by their names)."""
     lines = []
     for name, r in gathered.records.items():
@@ -150,7 +150,7 @@ def runs_table(gathered: Gathered) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def write(gathered: Gathered, folder: Path) -> None:
+def write(gathered: StudyRecords, folder: Path) -> None:
     """{group}.csv for every group, and runs.csv; each file whole or not at all."""
     tables = {key: group_table(gathered, group) for key, group in gathered.study.groups.items()}
     for key, table in (tables | {"runs": runs_table(gathered)}).items():

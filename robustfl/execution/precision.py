@@ -114,16 +114,16 @@ def measure(
     largest = batch_size if on_gpu else min(batch_size, LARGEST)
     count = REPLAYS if on_gpu else 1  # steps to a measurement
 
-    with cuda.own(device):
+    with cuda.exclusive_stream(device):
         data = _random_data(count * largest, shape, device)
         ways = {p: _steps(device, model_name, data, shape, batch_size, p) for p in PRECISIONS}
 
         def both(images: int) -> dict[str, float]:
             """Seconds of a step of so many images in each precision; waits for the device."""
-            seconds, plan = {}, _plan(count * images, len(data.given), device)
+            seconds, plan = {}, _plan(count * images, len(data.given_labels), device)
             for precision, steps in ways.items():
                 begin = clock()
-                steps.epoch(plan).tolist()
+                steps.run_epoch(plan).tolist()
                 seconds[precision] = (clock() - begin) / count
             return seconds
 

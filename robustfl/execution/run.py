@@ -24,8 +24,8 @@ from robustfl.study import record
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import energy_meter, resnet
 from robustfl.training.augment import Images
-from robustfl.training.epoch_selector import Chooser, Pretrained
-from robustfl.training.loop import Progress, TrainingError, train
+from robustfl.training.epoch_selector import EpochSelector, Pretrained
+from robustfl.training.loop import Progress, TrainingError, train_epochs
 from robustfl.training.steps.cuda_graph import GraphSteps
 from robustfl.training.steps.eager import Data, EagerSteps
 from robustfl.training.steps.raw_clusters import RawClusterSteps
@@ -116,7 +116,7 @@ def locked(path: Path):
         yield
 
 
-def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Callable = lambda progress: None) -> dict:
+def run_to_record(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Callable = lambda progress: None) -> dict:
     """Train `spec` and write its record into `out`; returns the metrics. A complete record of this spec is kept as is.
 
     watch(progress) is called after each epoch. Raises TrainingError, data.DataError, record.RecordError, OSError; none
@@ -130,7 +130,7 @@ def run(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Call
             options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
             return done.metrics
         begin = provenance.now()
-        fitted = fit(spec, out / "checkpoint.ckpt", options, watch)
+        fitted = train_or_resume(spec, out / "checkpoint.ckpt", options, watch)
         metrics = summarise(name, spec, fitted, begin)
         if spec == spec.pretraining():
             checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state()))
@@ -146,7 +146,7 @@ class Fitted:
 
     model: nn.Module
     steps: EagerSteps
-    chooser: Chooser
+    chooser: EpochSelector
     progress: Progress
     facts: dict
     device: torch.device
@@ -173,14 +173,14 @@ def check(spec: RunSpec, out: Path, options: Options) -> None:
             raise ValueError(f"{what} must be a writable folder; got {str(folder)!r}")
 
 
-def fit(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:
+def train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:
     """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
     device = pick_device(options.device)
-    with cuda.own(device):
-        return _fit(spec, saved, options, watch, device)
+    with cuda.exclusive_stream(device):
+        return _train_or_resume(spec, saved, options, watch, device)
 
 
-def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device) -> Fitted:
+def _train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device) -> Fitted:
     ready, facts = prepare(spec, options, device)
     state = checkpoint.last_good(saved, spec.hash, options.log)
     resolved, precision_facts = in_precision(spec, device, options, state and state.get("precision"))
@@ -189,7 +189,7 @@ def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: 
     # what trains, and what it trains on
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
     model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)
-    chooser = Chooser(resolved, ready, pretrained)
+    chooser = EpochSelector(resolved, ready, pretrained)
     graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
     steps = (GraphSteps if graphs else STEPS[spec.steps])(model, ready, resolved, track=spec == spec.pretraining())
     progress = Progress()
@@ -214,7 +214,7 @@ def _fit(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: 
         watch(now)
 
     try:
-        train(
+        train_epochs(
             model, ready, resolved, select=chooser, observe=chooser.observe, steps=steps, progress=progress,
             on_epoch=on_epoch, meter=energy_meter.meter(device),
         )  # fmt: skip
@@ -263,7 +263,7 @@ def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pre
         state = checkpoint.last_good(path, source.hash, options.log)
         if state is None:
             options.log(f"training the pretrained model {source.hash} first ({source.epochs} epochs)")
-            state = fit(source, path.with_suffix(".ckpt"), options).pretrained_state()
+            state = train_or_resume(source, path.with_suffix(".ckpt"), options).pretrained_state()
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
     model = new_model(source, device)

@@ -38,14 +38,14 @@ def warm_up() -> None:
     import numpy as np
     import torch
 
-    from robustfl.execution.run import Options, fit
+    from robustfl.execution.run import Options, train_or_resume
     from robustfl.selection import select
     from robustfl.study.run_spec import RunSpec
 
     torch.set_num_threads(1)
     spec = RunSpec(sample=True, subset=64, test_subset=20, model="resnet8", epochs=1, batch_size=32, method="facility_location", ratio=0.5)
     with tempfile.TemporaryDirectory() as folder:
-        fit(spec, Path(folder) / "warm.ckpt", Options(device="cpu", cache=folder))
+        train_or_resume(spec, Path(folder) / "warm.ckpt", Options(device="cpu", cache=folder))
     select(np.random.default_rng(0).random((50, 4), dtype=np.float32), method="set_cover", ratio=0.5)
 
 

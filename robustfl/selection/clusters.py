@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.outer import each
 
 
@@ -13,7 +13,7 @@ def host(points):
     return each(points, lambda part: part if isinstance(part, np.ndarray) else part.cpu().numpy())
 
 
-def owners(cloud: Cloud, picks: np.ndarray) -> np.ndarray:
+def owners(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
     """(m,) position in `picks` of the pick nearest to each point of a class; O(m k d).
 
     A pick belongs to its own cluster; between equally near picks the one at the lowest position wins.
@@ -23,7 +23,7 @@ def owners(cloud: Cloud, picks: np.ndarray) -> np.ndarray:
     return found
 
 
-def sizes(cloud: Cloud, picks: np.ndarray) -> np.ndarray:
+def sizes(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
     """(k,) float64 number of points in each pick's cluster; they sum to the size of the class."""
     return np.bincount(owners(cloud, picks), minlength=len(picks)).astype(np.float64)
 
@@ -33,9 +33,9 @@ def assign(points, labels: np.ndarray, indices: np.ndarray, metric: str = "eucli
     position = np.full(len(labels), -1, dtype=np.int64)
     position[indices] = np.arange(len(indices))
     found = np.full(len(labels), -1, dtype=np.int64)
-    for _, where in classes(labels):
+    for _, where in by_class(labels):
         picks = np.flatnonzero(position[where] >= 0)
         picks = picks[np.argsort(position[where[picks]])]  # in the order of `indices`, so that ties go to the lowest
         if len(picks):
-            found[where] = position[where[picks]][owners(Cloud(gather(points, where, metric), metric), picks)]
+            found[where] = position[where[picks]][owners(ClassPoints(rows_of_class(points, where, metric), metric), picks)]
     return found

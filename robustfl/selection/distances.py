@@ -3,7 +3,7 @@
 Squared distances come from a float64 Gram matrix of centred points, |x|^2 + |y|^2 - 2 x.y, and are rounded to float32 at
 the end. In float32 throughout, the cancellation would leave errors of 3e-4 |x| between near-duplicates; in float64 they
 stay below the last bit of the float32 result, so that equal distances compare equal and `d <= radius` is inclusive.
-Of outer products it comes from their factors, not centred; `Cloud` says what that costs.
+Of outer products it comes from their factors, not centred; `ClassPoints` says what that costs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ FLOAT32 = float(np.finfo(np.float32).max)
 GPU_BLOCK = 2**26  # and on a GPU, where few large kernels are faster: 512 MB
 
 
-class Cloud:
+class ClassPoints:
     """The points of one class, ready for distance blocks.
 
-    floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts as 0: duplicates are at distance 0.
+    rounding_floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts as 0: duplicates are at distance 0.
     rows: (m, d) float64, centred (for cosine: of unit length before; for precomputed: the similarity matrix as it is).
-    square: (m,) float64, |x|^2 of the rows.
+    squared_norms: (m,) float64, |x|^2 of the rows.
 
     Of outer products, `rows` holds both factors in float64 (for cosine: each of unit length). They
     cannot be centred: less a centre, a point is no outer product. Errors are therefore relative to
@@ -49,21 +49,21 @@ class Cloud:
         self.rows = rows
 
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
-            self.square = rows.square() if self.outer else (rows * rows).sum(1)
-        self.floor = 2.0**-52 * (64 + 4 * _rounding(rows))
-        self.top = float(rows.max()) if metric == "precomputed" else 0.0
-        self.bound = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
-        if not self.bound < FLOAT32:
-            raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {self.bound}")
+            self.squared_norms = rows.square() if self.outer else (rows * rows).sum(1)
+        self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
+        self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
+        self.max_distance = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
+        if not self.max_distance < FLOAT32:
+            raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {self.max_distance}")
 
     def _bound(self) -> float:
         if self.metric == "precomputed":
-            return self.top - float(self.rows.min())
+            return self.max_similarity - float(self.rows.min())
         if self.outer:
             with np.errstate(over="ignore", invalid="ignore"):
-                furthest = float(self.rows.apart().max() + 2 * self.floor * self.square.max())
+                furthest = float(self.rows.apart().max() + 2 * self.rounding_floor * self.squared_norms.max())
         else:
-            furthest = float(self.square.max())  # from the centre, squared
+            furthest = float(self.squared_norms.max())  # from the centre, squared
         return {"euclidean": 2 * furthest**0.5, "sqeuclidean": 4 * furthest, "cosine": 2 * furthest}[self.metric]
 
     def __len__(self) -> int:
@@ -79,13 +79,13 @@ class Cloud:
         For `precomputed` the distance is the largest similarity minus the similarity.
         """
         if self.metric == "precomputed":
-            part = self.top - self.rows[a][:, b]
+            part = self.max_similarity - self.rows[a][:, b]
         else:
             part = self.gram(a, b)
             part *= -2.0
-            norm = self.square[a][:, None] + self.square[b][None]
+            norm = self.squared_norms[a][:, None] + self.squared_norms[b][None]
             part += norm
-            norm *= self.floor
+            norm *= self.rounding_floor
             part *= part > norm
             if self.metric == "euclidean":
                 part **= 0.5
@@ -107,7 +107,7 @@ class Cloud:
     def matrix(self):
         """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
         m = len(self)
-        out = np.zeros((m, m), np.float32) if self.on_host else self.square.new_zeros(m, m).float()
+        out = np.zeros((m, m), np.float32) if self.on_host else self.squared_norms.new_zeros(m, m).float()
         for rows in self.slices(m):
             rest = slice(rows.start, m)
             part = self.block(rows, rest)
@@ -135,14 +135,14 @@ def _rounding(rows) -> float:
     return sum(part.shape[1] ** 0.5 for part in parts)
 
 
-def classes(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(label, positions of its points in increasing order), by increasing label."""
     order = np.argsort(labels, kind="stable")
     names, starts = np.unique(labels[order], return_index=True)
     yield from zip(names.tolist(), np.split(order, starts[1:]))
 
 
-def gather(points, where: np.ndarray, metric: str = "euclidean"):
+def rows_of_class(points, where: np.ndarray, metric: str = "euclidean"):
     """The points of one class: rows `where`, and for a precomputed matrix the same columns."""
     if not on_host(points):
         import torch

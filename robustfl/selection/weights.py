@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from robustfl.selection import clusters, validation
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.result import Selection
 
 UNITS = ("absolute", "median")
@@ -23,10 +23,10 @@ def _clouds(points, labels, indices, metric):
     """(where (m,), cloud, picks (p,) positions in the class, slots (p,) their positions in indices) of each class."""
     position = np.full(len(labels), -1, dtype=np.int64)
     position[indices] = np.arange(len(indices))
-    for _, where in classes(labels):
+    for _, where in by_class(labels):
         slots = np.sort(position[where][position[where] >= 0])
         picks = np.searchsorted(where, indices[slots])
-        yield where, Cloud(gather(points, where, metric), metric), picks, slots
+        yield where, ClassPoints(rows_of_class(points, where, metric), metric), picks, slots
 
 
 def assign(points, labels, indices, metric: str = "euclidean") -> np.ndarray:
@@ -74,7 +74,7 @@ def within_ball(
     return inside
 
 
-def _near(cloud: Cloud, picks: np.ndarray, limit: float):
+def _near(cloud: ClassPoints, picks: np.ndarray, limit: float):
     """(rows, (rows, p) bool within `limit` of each pick), in blocks; a pick is always near itself."""
     column = np.full(len(cloud), -1, dtype=np.int64)
     column[picks] = np.arange(len(picks))
@@ -85,7 +85,7 @@ def _near(cloud: Cloud, picks: np.ndarray, limit: float):
         yield rows, near
 
 
-def _median(cloud: Cloud) -> float:
+def _median(cloud: ClassPoints) -> float:
     m = len(cloud)
     if m == 1:
         return 0.0
@@ -101,7 +101,7 @@ def median_distance(points, labels=None, metric: str = "euclidean") -> dict[int,
     """
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
-    return {name: _median(Cloud(gather(points, where, metric), metric)) for name, where in classes(labels)}
+    return {name: _median(ClassPoints(rows_of_class(points, where, metric), metric)) for name, where in by_class(labels)}
 
 
 def sample_representatives(
@@ -131,7 +131,7 @@ def facility_value(points, labels, indices, metric: str = "euclidean") -> tuple[
     return value, whole
 
 
-def _class_value(cloud: Cloud, picks: np.ndarray) -> tuple[float, float]:
+def _class_value(cloud: ClassPoints, picks: np.ndarray) -> tuple[float, float]:
     top, nearest, own = 0.0, np.empty(len(cloud)), np.empty(len(cloud))
     for rows, part in cloud.blocks():
         on_host = isinstance(part, np.ndarray)  # else only what is left of each row comes to the host

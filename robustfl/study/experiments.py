@@ -127,12 +127,12 @@ def read_yaml(path: Path) -> dict:
         raise StudyError(f"{path} must be YAML: {error}") from error
 
 
-def typed(value):
+def parse_override(value):
     """A value from `snakemake --config` as YAML means it: snakemake hands on [0, 1] as ["0", "1"] and null as "null"."""
     if isinstance(value, dict):
-        return {k: typed(v) for k, v in value.items()}
+        return {k: parse_override(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [typed(v) for v in value]
+        return [parse_override(v) for v in value]
     plain = yaml.safe_load(value) if isinstance(value, str) else value
     return plain if plain is None or isinstance(plain, int) else value
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
-Meter = Callable[[], float | None]  # joules since the call before, since making it for the first
+EnergyMeter = Callable[[], float | None]  # joules since the call before, since making it for the first
 
 
-def meter(device: torch.device) -> Meter:
+def meter(device: torch.device) -> EnergyMeter:
     """A meter of the device, or one that always says None where it reports no energy."""
     read = gpu_counter(device) if device.type == "cuda" else package_counter(POWERCAP)
     return _differences(read) if read else lambda: None
@@ -52,7 +52,7 @@ def gpu_counter(device: torch.device) -> Callable[[], list[tuple[float, float]]]
     return read if read() else None
 
 
-def _differences(read: Callable[[], list[tuple[float, float]]]) -> Meter:
+def _differences(read: Callable[[], list[tuple[float, float]]]) -> EnergyMeter:
     before = read()
 
     def spent() -> float | None:

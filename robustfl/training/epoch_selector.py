@@ -42,7 +42,7 @@ class Pretrained:
     forgetting: torch.Tensor
 
 
-class Chooser:
+class EpochSelector:
     """Callable (epoch, model) -> Subset. Its state (`state_dict`) is part of a checkpoint.
 
     pretrained: what a `pretrained` spec selects from, once; None otherwise.
@@ -55,8 +55,8 @@ class Chooser:
         if spec.pretrained and pretrained is None:
             raise ValueError("pretrained must be a finished model for a spec with pretrained=True; got None")
         self.spec, self.data, self.pretrained = spec, data, pretrained
-        self.given = data.given.cpu().numpy()
-        self.clean = (data.given == data.true).cpu().numpy()
+        self.given = data.given_labels.cpu().numpy()
+        self.clean = (data.given_labels == data.true_labels).cpu().numpy()
         self.needs_points = spec.method not in NO_POINTS or spec.weights not in BLIND_WEIGHTS
         self.once = spec.pretrained or (spec.method == "full" and not self.needs_points)
         self.coverage = Coverage(np.zeros(len(self.given), dtype=np.int64))
@@ -86,9 +86,9 @@ class Chooser:
         if self._seen is None and not due:
             return {}
         data = self.data
-        seen = self._seen or embeddings.forward(model, data.images, data.given, self.spec.precision)
+        seen = self._seen or embeddings.forward(model, data.images, data.given_labels, self.spec.precision)
         self._seen = None
-        return training_fit(seen.hits, data.given == data.true) | gradient_quality(
+        return training_fit(seen.hits, data.given_labels == data.true_labels) | gradient_quality(
             seen, torch.from_numpy(subset.indices), torch.from_numpy(subset.weights)
         )
 
@@ -125,10 +125,10 @@ class Chooser:
             return self.pretrained.forgetting.float()[:, None]
         if spec.gradient_mode == "train":
             return embeddings.forward_as_released(
-                model, data.images, data.given, spec.precision, batch=spec.batch_size, seed=spec.seed, epoch=epoch
+                model, data.images, data.given_labels, spec.precision, batch=spec.batch_size, seed=spec.seed, epoch=epoch
             ).points(spec.space)
         source = self.pretrained.model if spec.pretrained else model
-        seen = embeddings.forward(source, data.images, data.given, spec.precision)
+        seen = embeddings.forward(source, data.images, data.given_labels, spec.precision)
         if not spec.pretrained:
             self._seen = seen
         return seen.points(spec.space)
@@ -163,7 +163,7 @@ class Chooser:
             return held
         pixels = self.data.images.pixels[:, PAD:-PAD, PAD:-PAD]
         order = np.argsort(-counts, kind="stable")
-        true = self.data.true.cpu().numpy()
+        true = self.data.true_labels.cpu().numpy()
 
         def told(i: int) -> dict:
             packed = base64.b64encode(zlib.compress(pixels[i].cpu().numpy().tobytes(), 9)).decode()

@@ -64,14 +64,14 @@ def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
 
 def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch: int, lr: float) -> Plan:
     """The subset in the order `at`, with the epoch's crops and, where the spec mixes, its partners, on the data's device."""
-    device = data.given.device
+    device = data.given_labels.device
     order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])).to(device) for v in (subset.indices, subset.weights))
     crops = augment.draw_crops(spec.seed, epoch, len(data.images)).to(device)
     mix = (None, None)
     if spec.mix:
         generator = rng.stream(spec.seed, "mix", epoch)
         if spec.mixing == "released":
-            given = data.given.cpu().numpy()
+            given = data.given_labels.cpu().numpy()
             partners, shares = partners_as_released(subset.classes[at], given, spec.batch_size, generator)
             mixes = epoch > spec.warmup + 1
         else:
@@ -127,7 +127,7 @@ class Progress:
     classes: list[dict] = field(default_factory=list)
 
 
-def train(
+def train_epochs(
     model: nn.Module,
     data: Data,
     spec: RunSpec,
@@ -138,7 +138,7 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.perf_counter,
-    meter: energy_meter.Meter = lambda: None,
+    meter: energy_meter.EnergyMeter = lambda: None,
 ) -> Progress:
     """Train `model` in place for the epochs left: select(epoch, model) and observe(epoch, model, subset) before each,
     on_epoch after it. Epochs count from 1; every `test_every`-th and the last are tested.
@@ -159,7 +159,7 @@ def train(
         # train on it
         lr = learning_rate(spec, epoch)
         at = epoch_order(subset, spec, epoch)
-        totals = steps.epoch(plan_epoch(subset, at, data, spec, epoch, lr))
+        totals = steps.run_epoch(plan_epoch(subset, at, data, spec, epoch, lr))
         loss, given, true = totals.tolist()  # the epoch's one synchronisation
         trained, spent = clock(), meter()
         _must_be_finite("training", loss, epoch, lr)

@@ -40,7 +40,7 @@ def verdicts(g, key, **changes):
 def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
     found = verdicts(gathered(tmp_path, weighted(gain)), "noise_0.4_headline", budgets=("epochs",))
     assert {(v.comparison.rule, v.measure) for v in found} == {
-        (r, m) for r in tables.RULES for m in ("best_top1", "last_top1", "heldout_top1")
+        (r, m) for r in tables.GREEDY_VARIANTS for m in ("best_top1", "last_top1", "heldout_top1")
     }
     for v in found:
         assert (v.verdict, v.estimate.seeds) == (verdict, 3)
@@ -160,9 +160,9 @@ def test_schema_refuses_unknown_keys():
 
 
 def test_a_claim_of_several_parts():
-    assert claims.together([REPRODUCED, REPRODUCED]) == REPRODUCED
-    assert claims.together([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
-    assert claims.together([INCONCLUSIVE, NOT_REPRODUCED]) == NOT_REPRODUCED
+    assert claims.combined_verdict([REPRODUCED, REPRODUCED]) == REPRODUCED
+    assert claims.combined_verdict([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
+    assert claims.combined_verdict([INCONCLUSIVE, NOT_REPRODUCED]) == NOT_REPRODUCED
 
 
 def test_energy_is_judged_where_the_device_reports_it(tmp_path):

@@ -139,8 +139,8 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
 
 
 def test_words_for_numbers():
-    assert wording.signed(-0.4) == "−0.40" and wording.signed(-0.001) == "0.00"
-    assert wording.listed(["a"]) == "a" and wording.listed(["a", "b", "c"]) == "a, b and c"
+    assert wording.with_sign(-0.4) == "−0.40" and wording.with_sign(-0.001) == "0.00"
+    assert wording.join_with_and(["a"]) == "a" and wording.join_with_and(["a", "b", "c"]) == "a, b and c"
 
 
 def test_open_settings_are_the_config_s(smoke):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustfl.execution import checkpoint
-from robustfl.execution.run import Options, run
+from robustfl.execution.run import Options, run_to_record
 
 STATE = {"model": {"w": torch.arange(5.0)}, "epoch": 3, "none": None}
 
@@ -69,7 +69,7 @@ def test_resumed_is_uninterrupted_to_the_bit(tiny, tmp_path, changes):
     spec = dataclasses.replace(tiny, epochs=5, warmup=1, noise="pair", noise_rate=0.3, **changes)
     log = []
     options = Options("cpu", str(tmp_path / "cache"), checkpoint_every=1, log=log.append)
-    whole = run(spec, tmp_path / "whole", "run", options)
+    whole = run_to_record(spec, tmp_path / "whole", "run", options)
 
     class Killed(BaseException):
         pass
@@ -80,9 +80,9 @@ def test_resumed_is_uninterrupted_to_the_bit(tiny, tmp_path, changes):
 
     for stop in (1, 2, 4):
         with pytest.raises(Killed):
-            run(spec, tmp_path / "cut", "run", options, die)
+            run_to_record(spec, tmp_path / "cut", "run", options, die)
         assert not (tmp_path / "cut/metrics.json").exists()
-    again = run(spec, tmp_path / "cut", "run", options)
+    again = run_to_record(spec, tmp_path / "cut", "run", options)
     assert [line for line in log if "going on" in line] == [f"going on after epoch {e} of 5" for e in (1, 2, 4)]
     assert (tmp_path / "cut/curves.csv").read_bytes() == (tmp_path / "whole/curves.csv").read_bytes()
     for key in ("selection_hash", "forwards", "backwards"):

@@ -5,14 +5,14 @@ import pytest
 
 import robustfl
 from robustfl.selection import weights
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import numba_engine
 
 POINTS = np.random.default_rng(0).normal(size=(2500, 64)).astype(np.float32)
 
 
 def test_greedy_alone(benchmark):
-    similarity, _ = numba_engine.similarity(Cloud(POINTS), np.empty(2500**2, dtype=np.int32))
+    similarity, _ = numba_engine.similarity(ClassPoints(POINTS), np.empty(2500**2, dtype=np.int32))
     picks, _ = benchmark(numba_engine.greedy, similarity, 1000)
     assert len(picks) == 1000
 

@@ -41,15 +41,15 @@ for metric in ("euclidean", "sqeuclidean", "cosine", "precomputed"):
 SIMILARITIES = """
 import numpy as np, torch
 from robustfl.selection.greedy import fixed_point, triton_similarity
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 r = np.random.default_rng(0)
 for scale in (1, 1e-6, 1e6):
     points = (r.normal(size=(150, 7)) * scale + 3 * scale).astype(np.float32)
     points[5] = points[9]
     for metric in ("euclidean", "sqeuclidean", "cosine"):
-        ours, step = triton_similarity.similarity(Cloud(torch.from_numpy(points), metric))
-        cloud = Cloud(points, metric)
-        cpu, expected = fixed_point.similarity(cloud.matrix(), cloud.bound)
+        ours, step = triton_similarity.similarity(ClassPoints(torch.from_numpy(points), metric))
+        cloud = ClassPoints(points, metric)
+        cpu, expected = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         assert step == expected and torch.equal(ours, ours.T) and ours[5, 9] == ours.max()
         assert np.array_equal(ours.numpy(), cpu), (scale, metric)
 """
@@ -106,7 +106,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
 
 @pytest.mark.parametrize(("memory", "groups"), [(10**9, [[0, 1, 2, 3]]), (4 * 200, [[0, 1], [2], [3]]), (0, [[0], [1], [2], [3]])])
 def test_classes_that_do_not_fit_together_go_one_after_another(memory, groups):
-    assert [list(group) for group in dispatch.together([b"1" * n for n in (10, 10, 20, 3)], memory)] == groups
+    assert [list(group) for group in dispatch.batches_within([b"1" * n for n in (10, 10, 20, 3)], memory)] == groups
 
 
 def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):
@@ -167,11 +167,11 @@ def test_on_a_gpu_selection_from_points_is_worth_the_same():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
 def test_on_a_gpu_similarities_are_within_a_step_of_the_cpus(metric):
-    from robustfl.selection.distances import Cloud
+    from robustfl.selection.distances import ClassPoints
     from robustfl.selection.greedy import fixed_point, triton_similarity
 
     points = np.random.default_rng(2).normal(size=(1111, 64)).astype(np.float32)
-    ours, step = triton_similarity.similarity(Cloud(torch.from_numpy(points).cuda(), metric))
-    cloud = Cloud(points, metric)
-    cpu, expected = fixed_point.similarity(cloud.matrix(), cloud.bound)
+    ours, step = triton_similarity.similarity(ClassPoints(torch.from_numpy(points).cuda(), metric))
+    cloud = ClassPoints(points, metric)
+    cpu, expected = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
     assert step == expected and torch.equal(ours, ours.T) and np.abs(ours.cpu().numpy() - cpu).max() <= 1

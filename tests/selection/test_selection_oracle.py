@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import robustfl
 from robustfl.selection import weights
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point, numba_engine, numpy_engine, torch_engine
 
 KINDS = ("mixture", "uniform", "duplicates", "equal", "one", "scaled", "lattice")
@@ -56,8 +56,8 @@ def test_every_engine_makes_the_naive_picks(kind):
     """7 kinds x 40 seeds = 280 instances, up to k = n, three engines."""
     for seed in range(40):
         points = instance(kind, seed)
-        cloud = Cloud(points)
-        similarity, step = fixed_point.similarity(cloud.matrix(), cloud.bound)
+        cloud = ClassPoints(points)
+        similarity, step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         compiled, same_step = numba_engine.similarity(cloud, np.empty(len(points) ** 2, dtype=np.int32))
         assert np.array_equal(compiled, similarity) and same_step == step
         assert np.array_equal(similarity, similarity.T) and 0 <= similarity.min() and similarity.max() <= 2**fixed_point.BITS
@@ -85,8 +85,8 @@ def test_engines_agree_beyond_a_block_and_a_tile(engine):
 def test_similarities_are_the_true_distances_on_the_grid(kind):
     for seed in range(20):
         points = instance(kind, seed)
-        cloud = Cloud(points)
-        similarity, step = fixed_point.similarity(cloud.matrix(), cloud.bound)
+        cloud = ClassPoints(points)
+        similarity, step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         true = np.linalg.norm(points[:, None].astype(float) - points[None], axis=2)
         assert np.abs((similarity.max() - similarity) * step - true).max() <= step * 0.51 + 2e-7 * true.max()
         assert step <= max(true.max() * 2.0**-19, 1e-30) or not true.max()  # 20 bits of the largest distance or more
@@ -124,8 +124,8 @@ def test_gains_fall_and_sum_to_f(points, ratio):
 @given(random_points, st.integers(0, 10**6))
 def test_permuting_points_permutes_picks_up_to_the_tie_rule(points, seed):
     """To the pick, until the first step at which two candidates gain the same: from there the order of points decides."""
-    cloud, k = Cloud(points), (len(points) + 1) // 2
-    similarity, step = fixed_point.similarity(cloud.matrix(), cloud.bound)
+    cloud, k = ClassPoints(points), (len(points) + 1) // 2
+    similarity, step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
     order = np.random.default_rng(seed).permutation(len(points))
     picks, gains = numba_engine.greedy(similarity, k)
     moved, same = numba_engine.greedy(np.ascontiguousarray(similarity[np.ix_(order, order)]), k)
@@ -137,11 +137,11 @@ def test_permuting_points_permutes_picks_up_to_the_tie_rule(points, seed):
         best, unique = np.maximum(best, similarity[pick]), unique + 1
     assert np.array_equal(order[moved][:unique], picks[:unique]) and np.array_equal(same[:unique], gains[:unique])
     # and from points on: the matrix of permuted points is the permuted matrix, within two units of the grid
-    other = Cloud(points[order])
-    again = (other.bound / cloud.bound - 1) if cloud.bound else 0.0
+    other = ClassPoints(points[order])
+    again = (other.max_distance / cloud.max_distance - 1) if cloud.max_distance else 0.0
     assert abs(again) < 1e-9
-    if fixed_point.scale(other.bound)[0] == step:
-        levels = fixed_point.similarity(other.matrix(), other.bound)[0]
+    if fixed_point.quantum(other.max_distance)[0] == step:
+        levels = fixed_point.similarity(other.matrix(), other.max_distance)[0]
         assert np.abs(levels - similarity[np.ix_(order, order)]).max() <= 2
 
 

@@ -12,7 +12,7 @@ import torch
 import robustfl
 from robustfl.selection import SELECTORS, OuterProducts, weights
 from robustfl.selection.cover.neighbour_lists import Neighbours
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import dispatch, fixed_point, numba_engine
 
 R = np.random.default_rng(0)
@@ -80,11 +80,11 @@ def test_distances_are_those_of_the_built_points(kind, metric):
     for seed in range(10):
         points = instance(kind, seed)
         dense = points.dense()
-        cloud, built = Cloud(points, metric), Cloud(dense, metric)
+        cloud, built = ClassPoints(points, metric), ClassPoints(dense, metric)
         ours, theirs = cloud.matrix(), built.matrix()
         assert ours.dtype == np.float32 and not ours.diagonal().any()
-        assert np.array_equal(ours, ours.T) and ours.max() <= cloud.bound
-        assert cloud.bound == pytest.approx(built.bound, rel=1e-6, abs=1e-5)
+        assert np.array_equal(ours, ours.T) and ours.max() <= cloud.max_distance
+        assert cloud.max_distance == pytest.approx(built.max_distance, rel=1e-6, abs=1e-5)
         if kind != "scaled":  # centring drowns points near the origin in others' rounding
             assert np.allclose(ours, theirs, rtol=3e-7, atol=0)
 
@@ -101,12 +101,12 @@ def test_duplicates_are_at_distance_0_and_neighbours_are_not(place, scale):
     for a, b in ((1, 1), (10, 65), (100, 513), (3, 2000)):
         left, right = R.normal(size=(40, a)) * scale, np.abs(R.normal(size=(40, b)))
         twins = OuterProducts(np.tile(left, (5, 1)), np.tile(right, (5, 1)))
-        apart = np.asarray(Cloud(place(twins)).matrix())
+        apart = np.asarray(ClassPoints(place(twins)).matrix())
         assert np.array_equal(apart == 0, np.tile(np.eye(40, dtype=bool), (5, 5)))
 
         near = OuterProducts(np.vstack([left, left]), np.vstack([right, right * (1 + 1e-3)]))
         norm = (near.square() ** 0.5)[:40]
-        moved = np.asarray(Cloud(place(near)).matrix())[np.arange(40), np.arange(40) + 40]
+        moved = np.asarray(ClassPoints(place(near)).matrix())[np.arange(40), np.arange(40) + 40]
         assert np.allclose(moved, 1e-3 * norm, rtol=3e-7, atol=0)
 
 
@@ -159,8 +159,8 @@ def test_engines_agree_to_the_bit():
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_similarities_are_those_of_the_matrix(kind, metric):
     for seed in range(10):
-        cloud = Cloud(instance(kind, seed), metric)
-        expected, step = fixed_point.similarity(cloud.matrix(), cloud.bound)
+        cloud = ClassPoints(instance(kind, seed), metric)
+        expected, step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         buffer = np.empty(len(cloud) ** 2, dtype=np.int32)
         compiled, same_step = numba_engine.similarity(cloud, buffer)
         assert np.array_equal(compiled, expected) and same_step == step
@@ -262,9 +262,9 @@ def test_triton_takes_them_by_way_of_torch():
     """Its kernel subtracts rows, which outer products do not have."""
     assert dispatch.entry("triton", "euclidean", tensors(POINTS)) == dispatch.BYTES["torch"]
     assert dispatch.entry("triton", "euclidean", torch.from_numpy(DENSE)) == dispatch.BYTES["triton"]
-    cloud = Cloud(tensors(POINTS))
+    cloud = ClassPoints(tensors(POINTS))
     [(similarity, step)] = dispatch.similarities([cloud], "triton")
-    expected, same_step = fixed_point.similarity(Cloud(POINTS).matrix(), cloud.bound)
+    expected, same_step = fixed_point.similarity(ClassPoints(POINTS).matrix(), cloud.max_distance)
     assert torch.is_tensor(similarity) and np.array_equal(similarity.numpy(), expected)
     assert step == same_step
 

@@ -6,7 +6,7 @@ import torch
 
 import robustfl
 from robustfl.selection import weights
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 
 R = np.random.default_rng(0)
 POINTS, LABELS = R.normal(size=(80, 4)).astype(np.float32), R.integers(0, 3, 80)
@@ -67,7 +67,7 @@ def test_facility_value_of_tensors_is_reduced_where_they_are():
     """As for points on a GPU; here tensors on the CPU, which the public function would view as arrays."""
     for metric in ("euclidean", "cosine"):
         for picks in (PICKS[:4], np.empty(0, dtype=np.int64)):
-            ours, theirs = (weights._class_value(Cloud(p, metric), picks) for p in (torch.from_numpy(POINTS), POINTS))
+            ours, theirs = (weights._class_value(ClassPoints(p, metric), picks) for p in (torch.from_numpy(POINTS), POINTS))
             assert ours == pytest.approx(theirs, rel=1e-6)
 
 

@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_real_run_comes_back_byte_for_byte(tiny, tmp_path):
     folder = tmp_path / "smoke/runs/tiny"
     options = run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None)
-    run.run(tiny, folder, "tiny", options)
+    run.run_to_record(tiny, folder, "tiny", options)
     path = packed.pack(folder, "tiny", tiny)
     assert path == tmp_path / "smoke/records/tiny.json"
     packed.unpack(path, tmp_path / "back")

@@ -53,6 +53,6 @@ def test_the_readme_says_what_the_laptop_report_says():
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
     """Training on all points at noise 0.4 loses at least 3 points of its best accuracy; at least three seeds."""
     group = published("laptop").groups["noise_0.4_cifar10"]
-    records = tables.gather(published("laptop"), {"results": str(RESULTS)}).of(tables.find(group, "full"))
+    records = tables.gather(published("laptop"), {"results": str(RESULTS)}).runs_of(tables.row_of(group, "full"))
     assert len(records) >= 3
     assert sum(r.metrics["best_top1"] - r.metrics["last_top1"] for r in records) / len(records) >= 3

@@ -31,7 +31,7 @@ def test_every_name_is_documented_in_order(heading, names):
 
 
 def test_provenance_of_a_real_run_is_documented(tiny, tmp_path):
-    metrics = run.run(
+    metrics = run.run_to_record(
         tiny, tmp_path / "run", "tiny", run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None)
     )
     assert set(documented()["provenance"]) == set(metrics["provenance"])

@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from robustfl.execution.run import Options, prepare, run
+from robustfl.execution.run import Options, prepare, run_to_record
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.training import embeddings, resnet
@@ -44,9 +44,9 @@ def test_forgetting_events_are_counted_as_defined():
 
 def test_small_loss_and_el2n_are_their_definitions(setting):
     _, data, model = setting
-    given = data.given.numpy()
-    loss = embeddings.points(model, data.images, data.given, "loss").numpy()
-    residual = embeddings.points(model, data.images, data.given, "logit").numpy()
+    given = data.given_labels.numpy()
+    loss = embeddings.points(model, data.images, data.given_labels, "loss").numpy()
+    residual = embeddings.points(model, data.images, data.given_labels, "logit").numpy()
     kept = SELECTORS["small_loss"](loss, given, 0.6, np.random.default_rng(0)).indices
     hard = SELECTORS["el2n"](residual, given, 0.4, np.random.default_rng(0)).indices
     np.testing.assert_allclose(loss[:, 0], -np.log(1 + residual[np.arange(len(given)), given]), rtol=1e-4)
@@ -82,15 +82,15 @@ def test_reweighting_is_the_meta_gradient(setting):
         def logits(p, x):
             return functional_call(model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,))
 
-        loss = (eps * F.cross_entropy(logits(parameters, images), data.given[:6], reduction="none")).sum()
+        loss = (eps * F.cross_entropy(logits(parameters, images), data.given_labels[:6], reduction="none")).sum()
         moved = {n: p - lr * g for (n, p), g in zip(parameters.items(), torch.autograd.grad(loss, list(parameters.values())))}
-        return F.cross_entropy(logits(moved, clean), data.true[steps.clean]).item()
+        return F.cross_entropy(logits(moved, clean), data.true_labels[steps.clean]).item()
 
     step = 1e-5
     slopes = [(clean_loss(step * e) - clean_loss(-step * e)) / (2 * step) for e in torch.eye(6, dtype=torch.float64)]
     expected = np.maximum(0, -np.array(slopes))
     steps._virtual = lambda p, x: functional_call(model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,))
-    weights = steps.weigh(images, data.given[:6], clean, lr).detach().numpy()
+    weights = steps.weigh(images, data.given_labels[:6], clean, lr).detach().numpy()
     np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-3, atol=1e-5)
 
 
@@ -100,7 +100,7 @@ def clusters(setting):
 
     spec, data, model = setting
     steps = RawClusterSteps(model, data, dataclasses.replace(spec, steps="raw_clusters", pretrained=True))
-    everything = torch.arange(len(data.given))
+    everything = torch.arange(len(data.given_labels))
     steps.snapshot = 0.1 * torch.randn(10, 65, generator=torch.Generator().manual_seed(1))
     steps.whole = steps._gradient(steps.snapshot, everything).mean(0)
     return steps, everything, steps.snapshot + 0.05 * torch.randn(10, 65, generator=torch.Generator().manual_seed(2))
@@ -124,7 +124,7 @@ def test_raw_clusters_without_zeta_are_svrg(clusters):
 def test_raw_cluster_gradient_is_autograd(clusters):
     steps, everything, now = clusters
     parameters = now.clone().requires_grad_()
-    loss = F.cross_entropy(steps.inputs @ parameters.T, steps.data.given)
+    loss = F.cross_entropy(steps.inputs @ parameters.T, steps.data.given_labels)
     (expected,) = torch.autograd.grad(loss, parameters)
     torch.testing.assert_close(steps._gradient(now, everything).mean(0), expected, rtol=1e-4, atol=1e-6)
 
@@ -140,15 +140,15 @@ def test_raw_cluster_gradient_is_autograd(clusters):
 def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3, **changes)
     options = dataclasses.replace(options, checkpoint_every=1)
-    whole = run(spec, tmp_path / "whole", "run", options)
+    whole = run_to_record(spec, tmp_path / "whole", "run", options)
 
     def die(progress):
         if progress.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(spec, tmp_path / "cut", "run", options, die)
-    again = run(spec, tmp_path / "cut", "run", options)
+        run_to_record(spec, tmp_path / "cut", "run", options, die)
+    again = run_to_record(spec, tmp_path / "cut", "run", options)
     assert (tmp_path / "cut/curves.csv").read_bytes() == (tmp_path / "whole/curves.csv").read_bytes()
     assert whole["provenance"]["weights_hash"] == again["provenance"]["weights_hash"]
     first, last = (record.read(tmp_path / "whole", "run", spec).curves[i] for i in (0, -1))
@@ -158,7 +158,7 @@ def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
 
 def test_curriculum_grows_to_its_end(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, epochs=5, warmup=1, method="facility_location", ratio=0.25, final_ratio=1.0)
-    run(spec, tmp_path / "run", "run", options)
+    run_to_record(spec, tmp_path / "run", "run", options)
     sizes = [row["selected"] for row in record.read(tmp_path / "run", "run", spec).curves]
     assert sizes[0] == sizes[-1] == 108 and sizes[1] < sizes[2] < sizes[3] < sizes[4]
     assert sizes[1] == pytest.approx(0.25 * 108, abs=10)

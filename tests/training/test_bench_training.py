@@ -35,7 +35,7 @@ def test_bench_training_step(benchmark, data, precision):
     spec = dataclasses.replace(SPEC, precision=precision)
     steps = EagerSteps(new_model(spec, CPU), data, spec)
     plan = Plan(torch.arange(128), torch.ones(128), augment.draw_crops(0, 0, len(data.images)), 0.01)
-    totals = benchmark(steps.epoch, plan)
+    totals = benchmark(steps.run_epoch, plan)
     assert torch.isfinite(totals).all()
 
 
@@ -44,7 +44,7 @@ def test_bench_training_step(benchmark, data, precision):
 def test_bench_gradient_pass(benchmark, data, precision, way, monkeypatch):
     if way == "plain":
         monkeypatch.setattr(inference, "_can_fuse", lambda model, precision: False)
-    points = benchmark(embeddings.points, new_model(SPEC, CPU), data.images, data.given, "gradient", precision)
+    points = benchmark(embeddings.points, new_model(SPEC, CPU), data.images, data.given_labels, "gradient", precision)
     assert points.shape == (len(data.images), 64)
 
 

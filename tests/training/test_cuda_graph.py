@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustfl import cuda
-from robustfl.execution.run import Options, fit, new_model, prepare
+from robustfl.execution.run import Options, train_or_resume, new_model, prepare
 from robustfl.training import augment
 from robustfl.training.steps.cuda_graph import GraphSteps
 from robustfl.training.steps.eager import EagerSteps, Plan
@@ -25,7 +25,7 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
     """The totals, the final parameters and the forgetting scores of a few epochs, for each kind of steps."""
     results, device = [], torch.device(device)
     for kind in kinds:
-        with cuda.own(device):
+        with cuda.exclusive_stream(device):
             data, _ = prepare(spec, Options(cache=str(tmp_path)), device)
             model = new_model(spec, device)
             steps, totals = kind(model, data, spec, track), []
@@ -34,7 +34,7 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
                 weights = torch.linspace(0.5, 1.5, len(order), device=device)
                 crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
                 mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
-                totals.append(steps.epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
+                totals.append(steps.run_epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
             assert kind is not GraphSteps or steps.graph is not None  # it did not fall back
             scores = steps.forgetting.scores(99).tolist() if track else []
             steps.close()
@@ -92,7 +92,7 @@ def test_runs_at_once_are_those_one_after_another(tiny, tmp_path, deterministic)
     specs = [dataclasses.replace(tiny, seed=seed, method="facility_location", ratio=0.5) for seed in range(4)]
 
     def last_loss(spec):
-        return fit(spec, tmp_path / f"{spec.seed}.ckpt", Options(cache=str(tmp_path))).progress.curves[-1]["train_loss"]
+        return train_or_resume(spec, tmp_path / f"{spec.seed}.ckpt", Options(cache=str(tmp_path))).progress.curves[-1]["train_loss"]
 
     alone = [last_loss(spec) for spec in specs]
     with ThreadPoolExecutor(4) as threads:

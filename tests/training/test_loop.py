@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustfl.execution.run import Options, fit, prepare, run, stratified
+from robustfl.execution.run import Options, train_or_resume, prepare, run_to_record, stratified
 from robustfl.study import record
 from robustfl.training import resnet
-from robustfl.training.loop import Subset, TrainingError, epoch_order, interleaved, train
+from robustfl.training.loop import Subset, TrainingError, epoch_order, interleaved, train_epochs
 from robustfl.training.steps.eager import EagerSteps, Plan, learning_rate
 
 CPU = torch.device("cpu")
@@ -59,8 +59,8 @@ def test_a_step_is_weighted_sgd(tiny, options):
     index, weights = torch.arange(32), torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
-    totals = EagerSteps(model, data, tiny).epoch(Plan(index, weights, crops, lr=0.05))
-    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given[:32], reduction="none")
+    totals = EagerSteps(model, data, tiny).run_epoch(Plan(index, weights, crops, lr=0.05))
+    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none")
     (weights * losses).mean().backward()
     for ours, theirs in zip(model.parameters(), twin.parameters()):
         expected = theirs - 0.05 * (theirs.grad + tiny.weight_decay * theirs)
@@ -71,7 +71,7 @@ def test_a_step_is_weighted_sgd(tiny, options):
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_method_trains_and_repeats_to_the_byte(tiny, options, tmp_path, changes):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3, warmup=1, **changes)
-    metrics = [run(spec, tmp_path / f"out{i}", "run", options) for i in (0, 1)]
+    metrics = [run_to_record(spec, tmp_path / f"out{i}", "run", options) for i in (0, 1)]
     held = record.read(tmp_path / "out0", "run", spec)
     assert (tmp_path / "out0/curves.csv").read_bytes() == (tmp_path / "out1/curves.csv").read_bytes()
     assert metrics[0]["provenance"]["weights_hash"] == metrics[1]["provenance"]["weights_hash"]
@@ -91,8 +91,8 @@ def test_all_methods_see_the_same_noise_and_initialisation(tiny, options):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4)
     other = dataclasses.replace(spec, method="random", ratio=0.2, batch_size=16)
     (one, facts), (two, facts2) = (prepare(s, options, CPU) for s in (spec, other))
-    assert facts["label_hash"] == facts2["label_hash"] and torch.equal(one.given, two.given)
-    assert not torch.equal(prepare(dataclasses.replace(spec, seed=1), options, CPU)[0].given, one.given)
+    assert facts["label_hash"] == facts2["label_hash"] and torch.equal(one.given_labels, two.given_labels)
+    assert not torch.equal(prepare(dataclasses.replace(spec, seed=1), options, CPU)[0].given_labels, one.given_labels)
 
 
 def test_heldout_images_are_not_trained_on(tiny, options):
@@ -112,35 +112,35 @@ def test_stratified_subset_keeps_the_shares():
 def test_loss_that_is_not_finite_stops_the_run(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, lr=1e18)
     with pytest.raises(TrainingError, match=r"training loss must be finite; got (nan|inf) in epoch"):
-        run(spec, tmp_path / "out", "run", options)
+        run_to_record(spec, tmp_path / "out", "run", options)
     assert not (tmp_path / "out/metrics.json").exists()
 
 
 def test_a_last_step_that_ruins_the_network_stops_the_run(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, lr=1e30, epochs=1, batch_size=256)  # one step, from a loss that is finite
     with pytest.raises(TrainingError, match=r"test loss must be finite; got (nan|inf) in epoch 1"):
-        run(spec, tmp_path / "out", "run", options)
+        run_to_record(spec, tmp_path / "out", "run", options)
     assert not (tmp_path / "out/metrics.json").exists()
 
 
 def test_a_complete_record_is_kept_and_a_stale_one_refused(tiny, options, tmp_path):
-    run(tiny, tmp_path / "out", "run", options)
+    run_to_record(tiny, tmp_path / "out", "run", options)
     before = (tmp_path / "out/metrics.json").read_bytes()
-    run(tiny, tmp_path / "out", "run", options)
+    run_to_record(tiny, tmp_path / "out", "run", options)
     assert (tmp_path / "out/metrics.json").read_bytes() == before
     with pytest.raises(record.RecordError, match="seed: 0 -> 5"):
-        run(dataclasses.replace(tiny, seed=5), tmp_path / "out", "run", options)
+        run_to_record(dataclasses.replace(tiny, seed=5), tmp_path / "out", "run", options)
 
 
 def test_pretrained_selection_uses_the_finished_run(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, method="set_cover", ratio=0.7, weights="natural", pretrained=True)
-    run(spec, tmp_path / "alone", "run", options)  # trains its pretraining run on demand
+    run_to_record(spec, tmp_path / "alone", "run", options)  # trains its pretraining run on demand
     models_made = sorted((tmp_path / "cache/models").glob("*.pt"))
     assert len(models_made) == 1 and spec.pretraining().hash in models_made[0].name
     fresh = dataclasses.replace(options, cache=str(tmp_path / "cache2"))
-    run(spec.pretraining(), tmp_path / "plain", "plain", fresh)  # leaves its model in the cache
+    run_to_record(spec.pretraining(), tmp_path / "plain", "plain", fresh)  # leaves its model in the cache
     log = []
-    run(spec, tmp_path / "after", "run", dataclasses.replace(fresh, log=log.append))
+    run_to_record(spec, tmp_path / "after", "run", dataclasses.replace(fresh, log=log.append))
     assert not [line for line in log if "training the pretrained model" in line]
     one, two = ((tmp_path / d / "curves.csv").read_bytes() for d in ("alone", "after"))
     assert one == two
@@ -149,7 +149,7 @@ def test_pretrained_selection_uses_the_finished_run(tiny, options, tmp_path):
 
 
 def test_metrics_are_of_the_curves(tiny, options, tmp_path):
-    run(dataclasses.replace(tiny, epochs=4), tmp_path / "out", "run", options)
+    run_to_record(dataclasses.replace(tiny, epochs=4), tmp_path / "out", "run", options)
     held = record.read(tmp_path / "out", "run", dataclasses.replace(tiny, epochs=4))
     tops = [row["test_top1"] for row in held.curves]
     assert held.metrics["best_top1"] == pytest.approx(max(tops), abs=1e-3)
@@ -162,7 +162,7 @@ def test_metrics_are_of_the_curves(tiny, options, tmp_path):
 
 def test_classes_and_picks_are_of_the_selections(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3)
-    run(spec, tmp_path / "out", "run", options)
+    run_to_record(spec, tmp_path / "out", "run", options)
     held = record.read(tmp_path / "out", "run", spec)
     for row in held.curves:
         own = [c for c in held.classes if c["epoch"] == row["epoch"]]
@@ -184,10 +184,10 @@ def test_train_knows_no_method(tiny, options):
 
     def select(epoch, model):
         asked.append(epoch)
-        return Subset(np.arange(40), np.ones(40), data.given[:40].numpy())
+        return Subset(np.arange(40), np.ones(40), data.given_labels[:40].numpy())
 
     ticks = iter(range(1000))
-    progress = train(resnet.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks), meter=lambda: 7.0)
+    progress = train_epochs(resnet.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks), meter=lambda: 7.0)
     assert asked == [1, 2] and progress.backwards == 80
     assert progress.timings[0] == {"epoch": 1, "select": 1, "train": 1, "evaluate": 1, "energy": 7.0}
 
@@ -199,7 +199,7 @@ def test_train_knows_no_method(tiny, options):
 def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, epochs=1, subset=80, holdout=0.0)
     eager, compiled = (
-        fit(dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options).progress.curves[0] for c in (False, True)
+        train_or_resume(dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options).progress.curves[0] for c in (False, True)
     )
     assert compiled["train_loss"] == pytest.approx(eager["train_loss"], rel=1e-3)
     assert compiled["backwards"] == eager["backwards"]
@@ -208,13 +208,13 @@ def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
 def test_compiling_from_a_path_with_a_space_is_refused(tiny, options, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__path__", ["/a b/torch"])
     with pytest.raises(ValueError, match="compiled must be false where torch's path has a space; got /a b/torch"):
-        fit(dataclasses.replace(tiny, compiled=True), tmp_path / "x.ckpt", options)
+        train_or_resume(dataclasses.replace(tiny, compiled=True), tmp_path / "x.ckpt", options)
 
 
 def test_training_learns(tiny, options, tmp_path):
     """Real images are learned from 200 of them: images, labels, gradients and updates fit together."""
     spec = dataclasses.replace(tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05)
-    progress = fit(spec, tmp_path / "x.ckpt", options).progress
+    progress = train_or_resume(spec, tmp_path / "x.ckpt", options).progress
     assert progress.curves[-1]["train_loss"] < 0.7 * progress.curves[0]["train_loss"]
     assert progress.curves[-1]["train_acc_given"] > 60
     assert progress.curves[-1]["test_top1"] > 50, "chance is 10"

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from robustfl import rng
-from robustfl.execution.run import Options, new_model, prepare, run
+from robustfl.execution.run import Options, new_model, prepare, run_to_record
 from robustfl.study import record
 from robustfl.training import augment, embeddings, resnet
-from robustfl.training.epoch_selector import Chooser
-from robustfl.training.loop import Subset, epoch_order, partners_as_released, plan_epoch, train
+from robustfl.training.epoch_selector import EpochSelector
+from robustfl.training.loop import Subset, epoch_order, partners_as_released, plan_epoch, train_epochs
 from robustfl.training.metrics import effective_size, gradient_quality, training_fit
 from robustfl.training.steps.eager import EagerSteps, Plan
 
@@ -50,12 +50,12 @@ def test_another_shuffle_differs_in_the_order_alone(noisy, options):
     other = dataclasses.replace(noisy, order_seed=1)
     again, other_facts = prepare(other, options, CPU)
     assert facts == other_facts and torch.equal(data.images.pixels, again.images.pixels)
-    assert torch.equal(data.given, again.given)
+    assert torch.equal(data.given_labels, again.given_labels)
     ours, theirs = (new_model(spec, CPU).state_dict() for spec in (noisy, other))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
-    n = len(data.given)
-    everything = Subset(np.arange(n), np.ones(n), data.given.numpy())
+    n = len(data.given_labels)
+    everything = Subset(np.arange(n), np.ones(n), data.given_labels.numpy())
     plans = [
         plan_epoch(everything, epoch_order(everything, spec, 1), data, spec, 1, 0.1) for spec in (noisy, other)
     ]
@@ -67,7 +67,7 @@ def test_another_shuffle_differs_in_the_order_alone(noisy, options):
 def test_a_random_subset_can_be_drawn_once(noisy, options):
     spec = dataclasses.replace(noisy, method="random", ratio=0.3, epochs=5, every=5)
     data, _ = prepare(spec, options, CPU)
-    chooser, model = Chooser(spec, data), new_model(spec, CPU)
+    chooser, model = EpochSelector(spec, data), new_model(spec, CPU)
     drawn = [chooser(epoch, model).indices.tolist() for epoch in range(1, 6)]
     assert all(d == drawn[0] for d in drawn)
     assert chooser.coverage.selections == 1
@@ -81,10 +81,10 @@ def released_points(model, data, spec, epoch):
     crops = augment.draw_crops(spec.seed, epoch, len(data.images), purpose="augment estimate")
     model.train()
     rows = []
-    for start in range(0, len(data.given), spec.batch_size):
-        index = torch.arange(start, min(start + spec.batch_size, len(data.given)))
+    for start in range(0, len(data.given_labels), spec.batch_size):
+        index = torch.arange(start, min(start + spec.batch_size, len(data.given_labels)))
         features = model.features(data.images.augmented(index, crops))
-        loss = F.cross_entropy(model.fc(features), data.given[index], reduction="mean")
+        loss = F.cross_entropy(model.fc(features), data.given_labels[index], reduction="mean")
         rows.append(torch.autograd.grad(loss, features)[0])
     return torch.cat(rows)
 
@@ -93,11 +93,11 @@ def test_released_gradients_are_of_the_batch_mean_in_train_mode(noisy, options):
     data, _ = prepare(noisy, options, CPU)
     ours, theirs = new_model(noisy, CPU), new_model(noisy, CPU)
     seen = embeddings.forward_as_released(
-        ours, data.images, data.given, "fp32", batch=noisy.batch_size, seed=noisy.seed, epoch=2
+        ours, data.images, data.given_labels, "fp32", batch=noisy.batch_size, seed=noisy.seed, epoch=2
     )
     expected = released_points(theirs, data, noisy, 2)
     torch.testing.assert_close(seen.points("gradient"), expected, rtol=1e-4, atol=1e-7)
-    assert len(data.given) % noisy.batch_size, "the last batch is smaller, so its gradients are larger"
+    assert len(data.given_labels) % noisy.batch_size, "the last batch is smaller, so its gradients are larger"
     for name, buffer in ours.named_buffers():  # the running statistics have moved as theirs have
         torch.testing.assert_close(buffer, dict(theirs.named_buffers())[name])
     assert not torch.equal(ours.bn.running_mean, new_model(noisy, CPU).bn.running_mean)
@@ -108,9 +108,9 @@ def test_released_picks_are_row_sums_and_weights_class_sizes(noisy, options):
         noisy, holdout=0.0, method="centrality", ratio=0.5, weights="class", normalise="batch", gradient_mode="train"
     )
     data, _ = prepare(spec, options, CPU)
-    subset = Chooser(spec, data)(1, new_model(spec, CPU))
+    subset = EpochSelector(spec, data)(1, new_model(spec, CPU))
     points = released_points(new_model(spec, CPU), data, spec, 1)
-    given = data.given.numpy()
+    given = data.given_labels.numpy()
     for c in np.unique(given):
         where = np.flatnonzero(given == c)
         sums = torch.cdist(points[where].double(), points[where].double()).sum(1)
@@ -130,8 +130,8 @@ def test_weights_can_be_normalised_in_each_batch(tiny, options):
     index, weights = torch.arange(32), torch.arange(1.0, 33.0)
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
-    EagerSteps(model, data, spec).epoch(Plan(index, weights, crops, lr=0.05))
-    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given[:32], reduction="none")
+    EagerSteps(model, data, spec).run_epoch(Plan(index, weights, crops, lr=0.05))
+    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none")
     ((weights * losses).sum() / weights.sum()).backward()
     for ours, theirs in zip(model.parameters(), twin.parameters()):
         expected = theirs - 0.05 * (theirs.grad + spec.weight_decay * theirs)
@@ -153,10 +153,10 @@ def test_released_partners_are_of_the_whole_given_class_with_one_share_a_batch()
 def test_released_mixing_begins_one_epoch_after_the_first_selection(noisy, options):
     spec = dataclasses.replace(noisy, epochs=9, warmup=5, mix=True, mixing="released")
     data, _ = prepare(spec, options, CPU)
-    n = len(data.given)
-    everything = Subset(np.arange(n), np.ones(n), data.given.numpy(), {"covered": 1.0})
+    n = len(data.given_labels)
+    everything = Subset(np.arange(n), np.ones(n), data.given_labels.numpy(), {"covered": 1.0})
     mixed = [
-        bool((plan_epoch(everything, np.arange(n), data, spec, epoch, 0.1).shares < 1).any())
+        bool((plan_epoch(everything, np.arange(n), data, spec, epoch, 0.1).mixup_lambda < 1).any())
         for epoch in range(1, 10)
     ]
     assert mixed == [False] * 6 + [True] * 3
@@ -178,19 +178,19 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
     against autograd's gradient of the last layer."""
     spec = dataclasses.replace(noisy, method="centrality", ratio=0.4, weights="cluster")
     data, _ = prepare(spec, options, CPU)
-    chooser, checked = Chooser(spec, data), []
+    chooser, checked = EpochSelector(spec, data), []
 
     def observe(epoch, model, subset):
         told = chooser.observe(epoch, model, subset)
         model.eval()
         model.zero_grad()
-        logits = model(data.images.plain(0, len(data.given)))
-        hits, clean = logits.argmax(1) == data.given, data.given == data.true
+        logits = model(data.images.plain(0, len(data.given_labels)))
+        hits, clean = logits.argmax(1) == data.given_labels, data.given_labels == data.true_labels
         assert told["fit"] == pytest.approx(100 * hits.float().mean().item(), abs=1e-4)
         assert told["fit_true"] == pytest.approx(100 * hits[clean].float().mean().item(), abs=1e-4)
         assert told["fit_false"] == pytest.approx(100 * hits[~clean].float().mean().item(), abs=1e-4)
 
-        losses = F.cross_entropy(logits, data.given, reduction="none")
+        losses = F.cross_entropy(logits, data.given_labels, reduction="none")
         last = [model.fc.weight, model.fc.bias]
         whole = torch.cat([g.flatten() for g in torch.autograd.grad(losses.mean(), last, retain_graph=True)])
         weights = torch.from_numpy(subset.weights).float()
@@ -201,7 +201,7 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
         checked.append(epoch)
         return told
 
-    progress = train(new_model(spec, CPU), data, spec, select=chooser, observe=observe)
+    progress = train_epochs(new_model(spec, CPU), data, spec, select=chooser, observe=observe)
     assert checked == [1, 2, 3]
     for row in progress.curves:
         w = chooser.subset.weights
@@ -211,19 +211,19 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
 
 def test_runs_without_a_selection_are_observed_every_tenth_epoch(noisy, options, tmp_path):
     spec = dataclasses.replace(noisy, epochs=13)
-    run(spec, tmp_path / "full", "full", options)
+    run_to_record(spec, tmp_path / "full", "full", options)
     rows = record.read(tmp_path / "full", "full", spec).curves
     assert [int(r["epoch"]) for r in rows if r["fit_false"] is not None] == [1, 11, 13]
     assert rows[-1]["gradient_error"] < 1e-10
     blind = dataclasses.replace(spec, method="random", ratio=0.5)
-    metrics = run(blind, tmp_path / "random", "random", options)
+    metrics = run_to_record(blind, tmp_path / "random", "random", options)
     assert metrics["forwards"] == metrics["backwards"], "looking on is no cost of the method"
 
 
 def test_observing_changes_nothing(noisy, options, monkeypatch, tmp_path):
-    plain = run(noisy, tmp_path / "a", "a", options)
-    monkeypatch.setattr(Chooser, "observe", lambda self, epoch, model, subset: {})
-    blind = run(noisy, tmp_path / "b", "b", options)
+    plain = run_to_record(noisy, tmp_path / "a", "a", options)
+    monkeypatch.setattr(EpochSelector, "observe", lambda self, epoch, model, subset: {})
+    blind = run_to_record(noisy, tmp_path / "b", "b", options)
     assert plain["provenance"]["weights_hash"] == blind["provenance"]["weights_hash"]
 
 
@@ -235,8 +235,8 @@ def test_effective_size():
 
 def test_the_gradient_error_of_everything_is_zero_and_of_one_point_is_not(noisy, options):
     data, _ = prepare(noisy, options, CPU)
-    seen = embeddings.forward(new_model(noisy, CPU), data.images, data.given)
-    n = len(data.given)
+    seen = embeddings.forward(new_model(noisy, CPU), data.images, data.given_labels)
+    n = len(data.given_labels)
     shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     assert gradient_quality(seen, shuffled, torch.ones(n))["gradient_error"] < 1e-10
     assert gradient_quality(seen, torch.tensor([0]), torch.ones(1))["gradient_error"] > 0.1
@@ -245,11 +245,11 @@ def test_the_gradient_error_of_everything_is_zero_and_of_one_point_is_not(noisy,
 def test_last_layer_points_are_the_gradients_of_the_last_layer(noisy, options):
     data, _ = prepare(noisy, options, CPU)
     model = new_model(noisy, CPU)
-    points = embeddings.points(model, data.images, data.given, "last_layer")
-    assert points.shape == (len(data.given), 10 * 65)
+    points = embeddings.points(model, data.images, data.given_labels, "last_layer")
+    assert points.shape == (len(data.given_labels), 10 * 65)
     model.eval()
-    for i in range(0, len(data.given), 17):
-        loss = F.cross_entropy(model(data.images.plain(i, i + 1)), data.given[i : i + 1])
+    for i in range(0, len(data.given_labels), 17):
+        loss = F.cross_entropy(model(data.images.plain(i, i + 1)), data.given_labels[i : i + 1])
         weight, bias = torch.autograd.grad(loss, [model.fc.weight, model.fc.bias])
         expected = torch.cat([weight, bias[:, None]], 1).flatten()
         torch.testing.assert_close(torch.as_tensor(points.dense()[i]).float(), expected, rtol=1e-4, atol=1e-6)
@@ -257,7 +257,7 @@ def test_last_layer_points_are_the_gradients_of_the_last_layer(noisy, options):
 
 def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
     spec = dataclasses.replace(noisy, epochs=7, test_every=3)
-    metrics = run(spec, tmp_path / "run", "run", options)
+    metrics = run_to_record(spec, tmp_path / "run", "run", options)
     rows = record.read(tmp_path / "run", "run", spec).curves
     tested = [int(r["epoch"]) for r in rows if r["test_top1"] is not None]
     assert tested == [3, 6, 7]
@@ -265,7 +265,7 @@ def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
         assert [int(r["epoch"]) for r in rows if r[column] is not None] == tested
     assert metrics["best_epoch"] in tested and metrics["heldout_epoch"] in tested
     assert metrics["last_top1"] == pytest.approx(rows[-1]["test_top1"], abs=1e-4)
-    often = run(dataclasses.replace(spec, test_every=1), tmp_path / "often", "often", options)
+    often = run_to_record(dataclasses.replace(spec, test_every=1), tmp_path / "often", "often", options)
     assert often["provenance"]["weights_hash"] == metrics["provenance"]["weights_hash"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from robustfl.evidence import paired_tests
 from robustfl.evidence.claims.measures import ACCURACIES, BUDGETS, EXACT, MEASURES, resolution, within
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate
-from robustfl.evidence.tables import RULES, Gathered, find, shown
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, row_of, display_label
 from robustfl.study.experiments import CONFIG_DIR, Row, StudyError, read_yaml, scales
 
 
@@ -39,7 +39,7 @@ class Claim:
     tolerance: float | None = None  # the statistic is its distance from the slides' value, claimed within +- tolerance
     measures: tuple = ACCURACIES
     budgets: tuple = ("epochs",)
-    rules: tuple = tuple(RULES)
+    rules: tuple = tuple(GREEDY_VARIANTS)
     needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
     headline: bool = False  # told in words at the head of the report, by its first measure and budget
 
@@ -100,7 +100,7 @@ def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
     return found
 
 
-def comparisons(claim: Claim, gathered: Gathered) -> list[Comparison]:
+def comparisons(claim: Claim, gathered: StudyRecords) -> list[Comparison]:
     """A claim's comparisons among the study's groups; none where a group is not part of the study.
 
     Raises StudyError for a row that its group does not have.
@@ -127,7 +127,7 @@ def _sides(claim: Claim) -> list[tuple[dict, dict | None]]:
     return [({"group": claim.group, "row": a}, {"group": claim.group, "row": b}) for a, b in pairs]
 
 
-def _comparison(claim: Claim, gathered: Gathered, over: dict, under: dict | None, rule: str) -> Comparison | None:
+def _comparison(claim: Claim, gathered: StudyRecords, over: dict, under: dict | None, rule: str) -> Comparison | None:
     sides = [side for side in (over, under) if side is not None]
     if any(side["group"] not in gathered.study.groups for side in sides):
         return None
@@ -143,22 +143,22 @@ def _comparison(claim: Claim, gathered: Gathered, over: dict, under: dict | None
             f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; {[s['row'] for s in sides]} have "
             "none"
         )
-    part = (" / " if claim.ratio else " − ").join(shown(row) for row in rows)
-    follows = any("method" not in side and row.method in RULES for side, row in zip(sides, rows))
+    part = (" / " if claim.ratio else " − ").join(display_label(row) for row in rows)
+    follows = any("method" not in side and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows))
     return Comparison(claim, part, rule if follows else None, rows[0], rows[1] if under else None, said)
 
 
-def _row(claim: Claim, gathered: Gathered, side: dict, rule: str) -> Row:
+def _row(claim: Claim, gathered: StudyRecords, side: dict, rule: str) -> Row:
     method = side.get("method", rule)
-    row = find(gathered.study.groups[side["group"]], side["row"], method)
+    row = row_of(gathered.study.groups[side["group"]], side["row"], method)
     if row is None or row.method != side.get("method", row.method):
         raise StudyError(f"claims.yaml: claim {claim.key}: {side['group']} has no row {side['row']!r} under {method}")
     return row
 
 
-def _said(gathered: Gathered, group: str, row: Row, key: str) -> float | None:
+def _said(gathered: StudyRecords, group: str, row: Row, key: str) -> float | None:
     """The slides' number of a row; of a group that gives changes from its first row, the change."""
-    numbers = gathered.published(gathered.study.groups[group], row)
+    numbers = gathered.slide_numbers(gathered.study.groups[group], row)
     changes = any("best_difference" in n for n in gathered.slides.get(group, {}).values())
     if key == "best" and changes:
         first = row.label == gathered.study.groups[group].rows[0].label
@@ -166,12 +166,12 @@ def _said(gathered: Gathered, group: str, row: Row, key: str) -> float | None:
     return numbers.get(key)
 
 
-def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdict:
+def evaluate_comparison(c: Comparison, gathered: StudyRecords, measure: str, budget: str) -> Verdict:
     """One verdict, from one statistic a seed."""
     samples, statistic = _statistic(c, gathered, measure, budget)
     if statistic is None:
         return Verdict(c, measure, budget, INCONCLUSIVE, "no such number", None, None, None, None)
-    step = resolution(measure, gathered.of(c.over)[0])
+    step = resolution(measure, gathered.runs_of(c.over)[0])
     e = paired_tests.estimate(statistic, 0.0 if c.claim.ratio else step, exact=measure in EXACT)
     low, high = c.claim.bounds
     floor = paired_tests.seed_floor(samples)
@@ -179,7 +179,7 @@ def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdi
         able = [s.name for s in scales(gathered.study.directory).values() if c.claim.needs in s.bears]
         reason = f"needs scale {' or '.join(able)}"
         return Verdict(c, measure, budget, INCONCLUSIVE, reason, e, floor, None, None)
-    verdict, reason, needed = paired_tests.judge(e, low, high), "", None
+    verdict, reason, needed = paired_tests.decide(e, low, high), "", None
     bound = paired_tests.nearest_bound(e, low, high)
     if verdict == INCONCLUSIVE:
         reason = "one seed" if e.seeds == 1 else ""
@@ -188,10 +188,10 @@ def judge(c: Comparison, gathered: Gathered, measure: str, budget: str) -> Verdi
 
 
 def _statistic(
-    c: Comparison, gathered: Gathered, measure: str, budget: str
+    c: Comparison, gathered: StudyRecords, measure: str, budget: str
 ) -> tuple[list[list[float]], list[float] | None]:
     """([each row's numbers], statistic a seed); the statistic is None where a run lacks the number."""
-    over, under = gathered.of(c.over), gathered.of(c.under) if c.under is not None else None
+    over, under = gathered.runs_of(c.over), gathered.runs_of(c.under) if c.under is not None else None
     got: tuple[list, list] = ([], [])
     for at, r in enumerate(over):
         runs = [r] if under is None else [r, under[at]]
@@ -208,10 +208,10 @@ def _statistic(
     return samples, [a - b - c.target for a, b in zip(*got)]
 
 
-def verdicts(gathered: Gathered, claims: list[Claim] | None = None) -> list[Verdict]:
+def verdicts(gathered: StudyRecords, claims: list[Claim] | None = None) -> list[Verdict]:
     """Every verdict of every claim the study can speak of, with Holm's correction within each measure and budget."""
     found = [
-        judge(c, gathered, measure, budget)
+        evaluate_comparison(c, gathered, measure, budget)
         for claim in (load(gathered.study.directory / "claims.yaml") if claims is None else claims)
         for c in comparisons(claim, gathered)
         for budget in claim.budgets
@@ -224,7 +224,7 @@ def verdicts(gathered: Gathered, claims: list[Claim] | None = None) -> list[Verd
     return found
 
 
-def together(parts: list[str]) -> str:
+def combined_verdict(parts: list[str]) -> str:
     """Verdict of a claim with several comparisons: it holds if all do, fails if one does."""
     if NOT_REPRODUCED in parts:
         return NOT_REPRODUCED

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from robustfl.evidence.tables import Gathered
+from robustfl.evidence.tables import StudyRecords
 from robustfl.study.record import Record
 
 EARLY = 0.1  # share of the epochs that "the early stage" means (slides, "Conclusion"; the slides give no number)
@@ -18,22 +18,22 @@ def tested(epochs: list[dict]) -> list[dict]:
     return [e for e in epochs if e["test_top1"] is not None]
 
 
-def best_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+def best_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
     return max((e["test_top1"] for e in tested(epochs)), default=None)
 
 
-def last_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+def last_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
     return tested(epochs)[-1]["test_top1"] if tested(epochs) else None
 
 
-def heldout_top1(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+def heldout_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
     """Test accuracy of the epoch that is best on held-out data with given labels; None without a hold-out."""
     held = [e for e in epochs if e["heldout_acc"] is not None]
     return max(held, key=lambda e: e["heldout_acc"])["test_top1"] if held else None
 
 
 def early(column: str) -> Callable:
-    def measure(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+    def measure(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
         first = [e for e in r.curves if e["epoch"] <= max(1, round(EARLY * r.spec.epochs))]
         told = [e[column] for e in first if e[column] is not None]
         return float(np.mean(told)) if told else None
@@ -41,7 +41,7 @@ def early(column: str) -> Callable:
     return measure
 
 
-def gap(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+def gap(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
     """Training accuracy minus test accuracy at the last epoch, points: how much of the training does not carry over."""
     last = tested(epochs)[-1] if tested(epochs) else None
     return last and last["train_acc_given"] - last["test_top1"]
@@ -50,7 +50,7 @@ def gap(r: Record, epochs: list[dict], _: Gathered) -> float | None:
 def over_selections(column: str) -> Callable:
     """Mean of a column over the epochs that had a selection; None where none had."""
 
-    def measure(r: Record, epochs: list[dict], _: Gathered) -> float | None:
+    def measure(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
         got = [e[column] for e in epochs if e[column] is not None]
         return float(np.mean(got)) if got else None
 
@@ -68,7 +68,7 @@ def seconds(*parts: str) -> Callable:
 def with_pretraining(plain: Callable) -> Callable:
     """The cost of a run plus that of the run whose finished model it selects from."""
 
-    def measure(r: Record, epochs: list[dict], gathered: Gathered) -> float | None:
+    def measure(r: Record, epochs: list[dict], gathered: StudyRecords) -> float | None:
         before = gathered.study.pretraining_name(r.name)
         return plain(r, epochs, gathered) + (plain(gathered.records[before], [], gathered) if before else 0)
 
@@ -76,7 +76,7 @@ def with_pretraining(plain: Callable) -> Callable:
 
 
 TRAINING = seconds("select", "train")  # evaluation is the same for all and no part of a method
-MEASURES: dict[str, Callable[[Record, list[dict], Gathered], float | None]] = {
+MEASURES: dict[str, Callable[[Record, list[dict], StudyRecords], float | None]] = {
     "best_top1": best_top1,
     "last_top1": last_top1,
     "heldout_top1": heldout_top1,

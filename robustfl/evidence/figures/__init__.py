@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from robustfl.study.experiments import Group, Study
 
 if TYPE_CHECKING:
-    from robustfl.evidence.tables import Gathered
+    from robustfl.evidence.tables import StudyRecords
 
 
 def kind(group: Group) -> str:
@@ -53,7 +53,7 @@ def names(study: Study) -> list[str]:
     return [*study.groups, *(f"{extra}_{key}" for key, group in study.groups.items() for extra in extras(study, group))]
 
 
-def draw(gathered: Gathered, folder: Path) -> None:
+def draw(gathered: StudyRecords, folder: Path) -> None:
     """Write {name}.svg into `folder` for every name of names()."""
     from robustfl.evidence.figures import picked_images, selection_quality, slides, style
 

@@ -12,19 +12,19 @@ from matplotlib.patches import Rectangle
 
 from robustfl.data import DATASETS
 from robustfl.evidence.figures import style
-from robustfl.evidence.tables import Gathered
+from robustfl.evidence.tables import StudyRecords
 from robustfl.study.experiments import Group, Row
 from robustfl.study.record import Record
 
 SHOWN = 6  # images of each kind in a strip
 
 
-def chosen(gathered: Gathered, group: Group) -> list[tuple[Row, Record]]:
+def chosen(gathered: StudyRecords, group: Group) -> list[tuple[Row, Record]]:
     """The rows whose first seed selects again and again under label noise."""
-    return [(row, held) for row in group.rows if (held := gathered.of(row)[0]).picks["most"]]
+    return [(row, held) for row in group.rows if (held := gathered.runs_of(row)[0]).picks["most"]]
 
 
-def classes(figure: Figure, gathered: Gathered, group: Group) -> None:
+def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """One panel a row: class against epoch, colour = share of the picks whose given label is true; first seed."""
     rows = chosen(gathered, group)
     wide = min(3, len(rows)) or 1
@@ -51,7 +51,7 @@ def classes(figure: Figure, gathered: Gathered, group: Group) -> None:
         figure.colorbar(image, ax=grid, label="picks with a true label (%)")
 
 
-def images(figure: Figure, gathered: Gathered, group: Group) -> None:
+def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """One strip a row: the images picked most often, then those picked least often; first seed. Above each its given class and how
     often it was picked; a thick frame and `not` mark a false label."""
     rows = chosen(gathered, group)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from robustfl.evidence.figures import style
 from robustfl.evidence.figures.slides import epochs_axis, line, over_epochs
-from robustfl.evidence.tables import Gathered
+from robustfl.evidence.tables import StudyRecords
 from robustfl.study.experiments import Group, Row
 
 NOISY = (  # column of curves.csv, axis, share of it or of what is left to 1
@@ -22,7 +22,7 @@ ALWAYS = (
 )
 
 
-def selection(figure: Figure, gathered: Gathered, group: Group) -> None:
+def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """One panel a measure, one line a row; label panels only under label noise, and no panel where nothing differs."""
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
     panels = [
@@ -42,7 +42,7 @@ def selection(figure: Figure, gathered: Gathered, group: Group) -> None:
         style.legend(figure, [handles[row] for row in rows], [looks[row].label for row in rows], 4 if wide > 1 else 3)
 
 
-def series(gathered: Gathered, group: Group, column: str, rest: bool) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
+def series(gathered: StudyRecords, group: Group, column: str, rest: bool) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
     """(epochs,) and (seeds, epochs) in % of each row that has values of the column; {} where all rows say one thing."""
     found = {}
     for row in group.rows:

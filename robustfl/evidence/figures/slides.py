@@ -15,15 +15,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from robustfl.evidence.figures import style
-from robustfl.evidence.tables import RULES, Gathered, find, values
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, row_of, values
 from robustfl.study.experiments import Group, Row
 
 FEW = 12  # epochs up to which every epoch gets a marker
 
 
-def over_epochs(gathered: Gathered, row: Row, column: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def over_epochs(gathered: StudyRecords, row: Row, column: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(epochs,) and (seeds, epochs) of a column of curves.csv, at the epochs where every seed has it."""
-    records = gathered.of(row)
+    records = gathered.runs_of(row)
     cells = [[np.nan if e[column] is None else e[column] * scale for e in r.curves] for r in records]
     values = np.array(cells, dtype=float)
     full = ~np.isnan(values).any(0)
@@ -46,7 +46,7 @@ def epochs_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def curves(figure: Figure, gathered: Gathered, group: Group) -> None:
+def curves(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """test_top1 and test_top5 over the epochs, one line a row (slides: "acc/test_top1", "acc/test_top5")."""
     figure.set_size_inches(style.WIDTH, 2.6 + 0.16 * len(group.rows) / 3)
     top1, top5 = figure.subplots(1, 2)
@@ -60,7 +60,7 @@ def curves(figure: Figure, gathered: Gathered, group: Group) -> None:
     style.legend(figure, handles, [looks[row].label for row in group.rows])
 
 
-def ratio(figure: Figure, gathered: Gathered, group: Group) -> None:
+def ratio(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """Best test accuracy and data covered against the facility ratio, one line a selector, with the slides' points."""
     figure.set_size_inches(style.WIDTH, 2.7)
     left, right = figure.subplots(1, 2)
@@ -72,11 +72,11 @@ def ratio(figure: Figure, gathered: Gathered, group: Group) -> None:
         look = {"color": colour, "linestyle": style.dashes(spec), "marker": style.MARKERS[at], "capsize": 2}
         x = [100 * gathered.study.specs[row.names[0]].ratio for row in rows]
         for axes, key, unit in ((left, "best_top1", 1), (right, "covered", 100)):
-            y = np.array([values(gathered.of(row), key) for row in rows]) * unit  # (rows, seeds)
+            y = np.array([values(gathered.runs_of(row), key) for row in rows]) * unit  # (rows, seeds)
             drawn = axes.errorbar(x, y.mean(1), yerr=y.std(1, ddof=1) if y.shape[1] > 1 else None, **look)
-        named[f"FL only ({RULES[method]})" if method in RULES else method.replace("_", " ")] = drawn
+        named[f"FL only ({GREEDY_VARIANTS[method]})" if method in GREEDY_VARIANTS else method.replace("_", " ")] = drawn
     ratios = {row.label: 100 * gathered.study.specs[row.names[0]].ratio for row in group.rows}
-    said = {row.label: gathered.published(group, row) for row in group.rows if gathered.published(group, row)}
+    said = {row.label: gathered.slide_numbers(group, row) for row in group.rows if gathered.slide_numbers(group, row)}
     for axes, key, unit in ((left, "best", 1), (right, "covered", 100)):
         points = [(ratios[label], unit * numbers[key]) for label, numbers in said.items() if key in numbers]
         if points:
@@ -89,7 +89,7 @@ def ratio(figure: Figure, gathered: Gathered, group: Group) -> None:
     style.legend(figure, list(named.values()), list(named))
 
 
-def analysis(figure: Figure, gathered: Gathered, group: Group) -> None:
+def analysis(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """Training and test accuracy of FL and of full training, over epochs and over backward passes."""
     figure.set_size_inches(style.WIDTH, 4.1)
     panels = figure.subplots(2, 2, sharey="col")
@@ -112,19 +112,19 @@ def analysis(figure: Figure, gathered: Gathered, group: Group) -> None:
     style.legend(figure, handles, [looks[row].label for row in group.rows], 3)
 
 
-def set_cover(figure: Figure, gathered: Gathered, group: Group) -> None:
+def set_cover(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """Best test accuracy of each row as a point, with the slides' number."""
     _dots(figure, gathered, group, list(group.rows), "best test top-1 accuracy (%)", changes=False)
 
 
-def ablations(figure: Figure, gathered: Gathered, group: Group) -> None:
+def ablations(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """Change of the best test accuracy from the group's first row of the same selector, with the slides' change."""
     rows = [row for row in group.rows if row.label != group.rows[0].label]
     text = f"change of best test top-1 accuracy (points) from: {group.rows[0].label}"
     _dots(figure, gathered, group, rows, text, changes=True)
 
 
-def _dots(figure: Figure, gathered: Gathered, group: Group, rows: list[Row], text: str, changes: bool) -> None:
+def _dots(figure: Figure, gathered: StudyRecords, group: Group, rows: list[Row], text: str, changes: bool) -> None:
     labels = list(dict.fromkeys(row.label for row in rows))
     beside = {label: [row.method for row in rows if row.label == label] for label in labels}
     figure.set_size_inches(style.WIDTH, 1.1 + 0.3 * len(labels))
@@ -132,12 +132,12 @@ def _dots(figure: Figure, gathered: Gathered, group: Group, rows: list[Row], tex
     named = {}
     for row in rows:
         spec = gathered.study.specs[row.names[0]]
-        got = np.array(values(gathered.of(row), "best_top1"))
+        got = np.array(values(gathered.runs_of(row), "best_top1"))
         if changes:
-            got = got - np.array(values(gathered.of(find(group, group.rows[0].label, row.method)), "best_top1"))
+            got = got - np.array(values(gathered.runs_of(row_of(group, group.rows[0].label, row.method)), "best_top1"))
         mine = beside[row.label]
         y = labels.index(row.label) + 0.22 * (mine.index(row.method) - (len(mine) - 1) / 2)
-        name = f"{style.approach(spec)} ({RULES[row.method]})" if row.method in RULES else style.approach(spec)
+        name = f"{style.approach(spec)} ({GREEDY_VARIANTS[row.method]})" if row.method in GREEDY_VARIANTS else style.approach(spec)
         released = row.method == "centrality"
         colour = style.COLOURS.get(style.approach(spec), style.OTHERS[0])
         sd = got.std(ddof=1) if len(got) > 1 else None
@@ -145,7 +145,7 @@ def _dots(figure: Figure, gathered: Gathered, group: Group, rows: list[Row], tex
             got.mean(), y, xerr=sd, marker="s" if released else "o", markersize=5, color=colour, linestyle="none",
             markerfacecolor="white" if released else colour, capsize=2, zorder=3,
         )  # fmt: skip
-        said = gathered.published(group, row).get("best_difference" if changes else "best")
+        said = gathered.slide_numbers(group, row).get("best_difference" if changes else "best")
         if said is not None:
             (named["slides"],) = axes.plot(said, labels.index(row.label), **style.SLIDES)
     if changes:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from robustfl.evidence.tables import Gathered, shown
+from robustfl.evidence.tables import StudyRecords, display_label
 from robustfl.study import record
 from robustfl.study.experiments import Group, Row
 from robustfl.study.run_spec import RunSpec
@@ -74,7 +74,7 @@ def approach(spec: RunSpec) -> str:
     return spec.method.replace("_", " ")
 
 
-def looks(gathered: Gathered, group: Group) -> dict[Row, Look]:
+def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
     """The look of each row; rows alike in approach and line style get shades, dark to light, in the table's order."""
     specs = {row: gathered.study.specs[row.names[0]] for row in group.rows}
     others = sorted({approach(s) for s in specs.values()} - set(COLOURS))
@@ -86,7 +86,7 @@ def looks(gathered: Gathered, group: Group) -> dict[Row, Look]:
     for i, row in enumerate(group.rows):
         same = alike[approach(specs[row]), dashes(specs[row])]
         colour = shade(colours[approach(specs[row])], same.index(row), len(same))
-        found[row] = Look(shown(row), colour, dashes(specs[row]), MARKERS[i % len(MARKERS)])
+        found[row] = Look(display_label(row), colour, dashes(specs[row]), MARKERS[i % len(MARKERS)])
     return found
 
 
@@ -113,7 +113,7 @@ def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
 
 
-def save(plot: Callable[[Figure, Gathered, Group], None], gathered: Gathered, group: Group, path: Path) -> None:
+def save(plot: Callable[[Figure, StudyRecords, Group], None], gathered: StudyRecords, group: Group, path: Path) -> None:
     """Draw the figure of a group and write it whole."""
     write_svg(lambda figure: plot(figure, gathered, group), path)
 

@@ -35,7 +35,7 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
         raise ValueError(f"what must be one of tables, figures, pdf; got {what!r}")
 
 
-def make_tables(gathered: tables.Gathered, folder: Path) -> None:
+def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
     """{group}.csv, runs.csv, verdicts.csv, verdicts.md and report.json, which the PDF is laid out from."""
     from robustfl.evidence import claims
     from robustfl.evidence.report import content, verdict_tables

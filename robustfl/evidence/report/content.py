@@ -7,14 +7,14 @@ from collections import Counter
 from robustfl.evidence import figures
 from robustfl.evidence.claims import Verdict
 from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
-from robustfl.evidence.report.wording import listed, signed
-from robustfl.evidence.tables import ACCURACIES, Gathered, group_table, shown
+from robustfl.evidence.report.wording import join_with_and, with_sign
+from robustfl.evidence.tables import ACCURACIES, StudyRecords, group_table, display_label
 from robustfl.study.experiments import Group, open_settings
 
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
 
-def content(gathered: Gathered, judged: list[Verdict]) -> dict:
+def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
     """The whole report as JSON values."""
     study = gathered.study
     return {
@@ -38,12 +38,12 @@ def content(gathered: Gathered, judged: list[Verdict]) -> dict:
     }
 
 
-def sizes(gathered: Gathered) -> str:
+def sizes(gathered: StudyRecords) -> str:
     """What really ran, by data set and protocol: a shortened study cannot pass for a whole one."""
     seen = {}
     for g in gathered.study.groups.values():
         for row in g.rows:
-            r = gathered.of(row)[0]
+            r = gathered.runs_of(row)[0]
             p = r.metrics["provenance"]
             seen[f"{DATASETS.get(g.dataset, g.dataset)}, {g.protocol} protocol"] = (
                 f"{r.spec.model}, {r.spec.epochs} epochs, {p['train_points'] + p['heldout_points']:,} training and "
@@ -52,7 +52,7 @@ def sizes(gathered: Gathered) -> str:
     return "; ".join(f"{k}: {v}" for k, v in seen.items())
 
 
-def facts(gathered: Gathered) -> list[list[str]]:
+def facts(gathered: StudyRecords) -> list[list[str]]:
     """What the title page says of the runs."""
     records = gathered.records.values()
     devices = Counter(device(r) for r in records)
@@ -63,7 +63,7 @@ def facts(gathered: Gathered) -> list[list[str]]:
         ["Scale", gathered.study.scale],
         ["Runs", f"{len(gathered.records)} in {len(gathered.study.groups)} groups"],
         ["Seeds", ", ".join(map(str, gathered.study.seeds))],
-        ["Device", listed([f"{name} ({count} runs)" for name, count in sorted(devices.items())])],
+        ["Device", join_with_and([f"{name} ({count} runs)" for name, count in sorted(devices.items())])],
         ["Dates of the runs", begin if begin == end else f"{begin} to {end}"],
         ["Time of all runs", f"{duration(seconds)} of selecting, training and evaluating"],
         ["Sizes", sizes(gathered)],
@@ -82,7 +82,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
-def protocols(gathered: Gathered) -> list[str]:
+def protocols(gathered: StudyRecords) -> list[str]:
     """One sentence a protocol: the setting most of its runs share, from the specs that ran."""
     specs: dict[str, list] = {}
     for g in gathered.study.groups.values():
@@ -95,7 +95,7 @@ def protocol(name: str, specs: list) -> str:
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
     at = [str(m) for m in usual("milestones")]
-    rates = f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {listed(at)}" if at else ", constant"
+    rates = f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {join_with_and(at)}" if at else ", constant"
     warm = max(s.warmup for s in specs)
     return (
         f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, "
@@ -107,7 +107,7 @@ def protocol(name: str, specs: list) -> str:
     )
 
 
-def section(gathered: Gathered, group: Group) -> dict:
+def section(gathered: StudyRecords, group: Group) -> dict:
     """One group: heading, paragraph, table, figure and, where runs select again and again, their diagnostics."""
     told = {
         "diagnostics": f"{group.title}: what is selected.",
@@ -129,13 +129,13 @@ def section(gathered: Gathered, group: Group) -> dict:
     }  # fmt: skip
 
 
-def table(gathered: Gathered, group: Group) -> dict:
+def table(gathered: StudyRecords, group: Group) -> dict:
     """Columns and formatted cells; a column nobody has a value for is left out."""
     frame = group_table(gathered, group)
     frame = frame.astype(object).where(frame.notna(), None)
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
     several = len(gathered.study.seeds) > 1
-    columns = [["Row", [shown(row) for row in group.rows]]]
+    columns = [["Row", [display_label(row) for row in group.rows]]]
 
     def spread(mean: float, sd: float | None) -> str:
         return f"{mean:.2f}" + (f" ±{sd:.2f}" if several and sd is not None else "")
@@ -148,23 +148,23 @@ def table(gathered: Gathered, group: Group) -> dict:
         return [None if line[keys[0]] is None else form(*(line[k] for k in keys)) for _, line in frame.iterrows()]
 
     add("Slides", each(lambda v: f"{v:.2f}", "slides_best"))
-    add("Slides, change", each(lambda v: signed(v, 1), "slides_change"))
+    add("Slides, change", each(lambda v: with_sign(v, 1), "slides_change"))
     changes = any(v is not None for v in frame["slides_change"])
     for key, name in zip(ACCURACIES, ("Best", "Last", "Held-out")):
         add(name, each(spread, key, f"{key}_std"))
-        add("Diff.", each(signed, f"{key}_minus_slides"))
+        add("Diff.", each(with_sign, f"{key}_minus_slides"))
         if changes and key == "best_top1":
-            add("Change", each(signed, "best_change"))
+            add("Change", each(with_sign, "best_change"))
     if any(v is not None for v in frame["slides_best_top5"]):
         add("Slides, top-5", each(lambda v: f"{v:.2f}", "slides_best_top5"))
         add("Best top-5", each(lambda v: f"{v:.2f}", "best_top5"))
-        add("Diff.", each(signed, "best_top5_minus_slides"))
+        add("Diff.", each(with_sign, "best_top5_minus_slides"))
     if noisy:
         add("Clean picks", each(lambda v: f"{100 * v:.0f}", "label_precision"))
         add("Clean weight", each(lambda v: f"{100 * v:.0f}", "weighted_precision"))
     add("Slides, covered", each(lambda v: f"{100 * v:.0f}", "slides_covered"))
     add("Covered", each(lambda v: f"{100 * v:.0f}", "covered"))
-    add("Diff.", each(lambda v: signed(100 * v, 0), "covered_minus_slides"))
+    add("Diff.", each(lambda v: with_sign(100 * v, 0), "covered_minus_slides"))
     add("Backw.", each(lambda v: f"{100 * v:.0f}", "backwards_of_full"))
     add("Time, s", each(seconds_text, "seconds"))
     return {"columns": [c[0] for c in columns], "rows": [list(cells) for cells in zip(*(c[1] for c in columns))]}
@@ -174,21 +174,21 @@ def seconds_text(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def provenance(gathered: Gathered) -> list[list[str]]:
+def provenance(gathered: StudyRecords) -> list[list[str]]:
     """[what, its values over all runs, with counts where they differ]."""
     said = []
     for key in ("package", "commit", "python", "torch", "numpy", "threads", "deterministic", "data_source"):
         counts = Counter(str(r.metrics["provenance"][key]) for r in gathered.records.values())
         text = (
-            next(iter(counts)) if len(counts) == 1 else listed([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
+            next(iter(counts)) if len(counts) == 1 else join_with_and([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
         )
         said.append([key.replace("_", " "), text])
-    said.append(["device", listed(sorted({device(r) for r in gathered.records.values()}))])
+    said.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
     precision = sorted({r.precision for r in gathered.records.values()})
-    return [*said, ["precision", listed(precision)]]
+    return [*said, ["precision", join_with_and(precision)]]
 
 
-def noise(gathered: Gathered) -> list[list[str]]:
+def noise(gathered: StudyRecords) -> list[list[str]]:
     """[data set, kind, rate asked, rate measured, seed, hash of the labels], one line a drawing of label noise."""
     seen = {}
     for r in gathered.records.values():
@@ -201,7 +201,7 @@ def noise(gathered: Gathered) -> list[list[str]]:
     ]
 
 
-def hashes(gathered: Gathered) -> list[list[str]]:
+def hashes(gathered: StudyRecords) -> list[list[str]]:
     """[data set, array, sha256], as verified before each run."""
     seen = {
         (DATASETS.get(r.spec.dataset, r.spec.dataset), part.replace("_", " "), value)
@@ -210,7 +210,7 @@ def hashes(gathered: Gathered) -> list[list[str]]:
     return [list(line) for line in sorted(seen)]
 
 
-def run_list(gathered: Gathered) -> list[list[str]]:
+def run_list(gathered: StudyRecords) -> list[list[str]]:
     """[run name without its seed, seeds, spec hashes' first 8 digits]; verdicts.details counts in this order from 1."""
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():

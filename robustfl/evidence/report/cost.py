@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from robustfl.evidence import figures
 from robustfl.evidence.figures.style import approach
-from robustfl.evidence.report.wording import listed
-from robustfl.evidence.tables import RULES, Gathered, full_cost, mean, shown, values
+from robustfl.evidence.report.wording import join_with_and
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, full_cost, mean, display_label, values
 from robustfl.study.experiments import Group, Row
 from robustfl.study.record import Record
 
@@ -15,7 +15,7 @@ def counted(group: Group) -> bool:
     return figures.kind(group) in ("ratio", "set_cover") or group.key.startswith(("noise", "baselines"))
 
 
-def table(gathered: Gathered) -> dict:
+def table(gathered: StudyRecords) -> dict:
     """One line a row: passes in per cent of full training's, seconds, their ratio to full training where it ran, and energy
     where the device reports it."""
     columns = ["Group", "Row", "Forward, %", "Backward, %", "Select, s", "Train, s", "Both, s", "Of full", "Energy, kJ"]
@@ -28,20 +28,20 @@ def table(gathered: Gathered) -> dict:
     return {"columns": columns, "rows": _once(rows)}
 
 
-def energy_told(gathered: Gathered) -> bool:
+def energy_told(gathered: StudyRecords) -> bool:
     """Whether a device of these runs reports energy."""
     return any(r.metrics["energy"] is not None for r in gathered.records.values())
 
 
-def line(gathered: Gathered, row: Row) -> list[str]:
-    records = gathered.of(row)
+def line(gathered: StudyRecords, row: Row) -> list[str]:
+    records = gathered.runs_of(row)
     whole = [full_cost(r.spec, r) for r in records]
     forward = 100 * sum(r.metrics["forwards"] for r in records) / sum(whole)
     backward = 100 * sum(r.metrics["backwards"] for r in records) / sum(whole)
     select, train = (mean_seconds(records, part) for part in ("select", "train"))
     share, energy = of_full(gathered, row), mean(values(records, "energy"))
     return [
-        shown(row), f"{forward:.0f}", f"{backward:.0f}", f"{select:,.1f}", f"{train:,.1f}", f"{select + train:,.1f}",
+        display_label(row), f"{forward:.0f}", f"{backward:.0f}", f"{select:,.1f}", f"{train:,.1f}", f"{select + train:,.1f}",
         "" if share is None else f"{share:.2f}×", "" if energy is None else f"{energy / 1000:,.2f}",
     ]  # fmt: skip
 
@@ -50,36 +50,36 @@ def mean_seconds(records: list[Record], *parts: str) -> float:
     return sum(r.metrics["seconds"][p] for r in records for p in parts) / len(records)
 
 
-def of_full(gathered: Gathered, row: Row) -> float | None:
+def of_full(gathered: StudyRecords, row: Row) -> float | None:
     """Seconds of selecting and training over those of the same run on the whole set; None where the study has none."""
-    wanted = {r.spec.pretraining().hash for r in gathered.of(row)}
+    wanted = {r.spec.pretraining().hash for r in gathered.runs_of(row)}
     plain = [r for r in gathered.records.values() if approach(r.spec) == "full"]
     full = [
         r for r in plain if r.spec.pretraining().hash in wanted
     ]  # a warm-up changes nothing of a run on the whole set
     if not full:
         return None
-    return mean_seconds(gathered.of(row), "select", "train") / mean_seconds(full, "select", "train")
+    return mean_seconds(gathered.runs_of(row), "select", "train") / mean_seconds(full, "select", "train")
 
 
-def paragraph(gathered: Gathered) -> str:
+def paragraph(gathered: StudyRecords) -> str:
     """What the selection takes of the time, and from which ratio on a subset is no longer cheaper."""
     said = []
     for group in gathered.study.groups.values():
         if figures.kind(group) != "ratio":
             continue
-        shares = {row: of_full(gathered, row) for row in group.rows if row.method in RULES}
+        shares = {row: of_full(gathered, row) for row in group.rows if row.method in GREEDY_VARIANTS}
         if not shares or None in shares.values():
             continue
         parts = []
-        for method, rule in RULES.items():
+        for method, rule in GREEDY_VARIANTS.items():
             cheaper = [row.label for row in shares if row.method == method and shares[row] < 1]
             count = sum(row.method == method for row in shares)
             parts.append(
                 f"with the {rule} rule at {len(cheaper)} of {count} ratios"
-                + (f" ({listed(cheaper)})" if cheaper else "")
+                + (f" ({join_with_and(cheaper)})" if cheaper else "")
             )
-        said.append(f"{group.title}: selecting and training take less time than full training {listed(parts)}.")
+        said.append(f"{group.title}: selecting and training take less time than full training {join_with_and(parts)}.")
     return " ".join(said)
 
 

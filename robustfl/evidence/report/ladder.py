@@ -11,7 +11,7 @@ from robustfl.evidence import ladder
 from robustfl.evidence.figures import style
 from robustfl.evidence.ladder import MEASURES, REFERENCES, Rung, Step
 from robustfl.evidence.paired_tests import Estimate
-from robustfl.evidence.report.wording import listed, signed
+from robustfl.evidence.report.wording import join_with_and, with_sign
 from robustfl.study import record
 
 COLOURS = {  # by label; the released rule is dashed, as everywhere
@@ -125,7 +125,7 @@ def sentence(found: list[Step], row: str) -> str:
     for reference, name in REFERENCES.items():
         climbed = ladder.of_row(found, row, reference, "last_top1")
         if climbed:
-            values = listed([f"{told(step.estimate)} at {step.images:,}" for step in climbed])
+            values = join_with_and([f"{told(step.estimate)} at {step.images:,}" for step in climbed])
             parts.append(f"From {name} it differs by {values}; {verdict(climbed)}")
     return f"**{row}**, last epoch. " + " ".join(parts)
 
@@ -143,17 +143,17 @@ def verdict(climbed: list[Step]) -> str:
     above = [s for s in climbed if s.estimate.low is not None and s.estimate.low > 0]
     below = [s for s in climbed if s.estimate.high is not None and s.estimate.high < 0]
     sides = [_where("above", above), _where("below", below)]
-    return f"{trend}; {listed([side for side in sides if side] or ['decidedly on neither side at any rung'])}."
+    return f"{trend}; {join_with_and([side for side in sides if side] or ['decidedly on neither side at any rung'])}."
 
 
 def _where(side: str, steps: list[Step]) -> str:
-    return f"decidedly {side} it at {listed([f'{step.images:,}' for step in steps])}" if steps else ""
+    return f"decidedly {side} it at {join_with_and([f'{step.images:,}' for step in steps])}" if steps else ""
 
 
 def memory_sentence(rungs: list[Rung]) -> str:
     """What full training has fitted of the false labels when it ends, rung by rung."""
     lines = [line for line in ladder.memorised(rungs) if line["row"] == "full"]
-    shares = listed([f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines])
+    shares = join_with_and([f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines])
     return (
         f"When it ends, full training predicts the false label of its wrongly labelled points for {shares}. A network "
         "that had learnt nothing but the truth would predict next to none of them."
@@ -162,7 +162,7 @@ def memory_sentence(rungs: list[Rung]) -> str:
 
 def told(e: Estimate) -> str:
     """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
-    return f"{signed(e.mean)} (one seed)" if e.low is None else f"{signed(e.mean)} [{signed(e.low)}, {signed(e.high)}]"
+    return f"{with_sign(e.mean)} (one seed)" if e.low is None else f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
 
 
 def _memory_table(rungs: list[Rung]) -> str:
@@ -177,6 +177,6 @@ def _numbers(found: list[Step]) -> str:
     head = "| images | row | against | measure | seeds | difference | slides |\n|---:|---|---|---|---:|---|---:|\n"
     return head + "\n".join(
         f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | {told(s.estimate)} | "
-        f"{'' if s.slides is None else signed(s.slides)} |"
+        f"{'' if s.slides is None else with_sign(s.slides)} |"
         for s in found
     )

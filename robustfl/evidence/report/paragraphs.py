@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 
 from robustfl.evidence import figures
-from robustfl.evidence.report.wording import beside_slides, contrast, listed, mean, points, signed
-from robustfl.evidence.tables import RULES, Gathered, find, shown
+from robustfl.evidence.report.wording import beside_slides, contrast, join_with_and, mean, points, with_sign
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, row_of, display_label
 from robustfl.study.experiments import Group, Row
 
 
-def paragraph(gathered: Gathered, group: Group) -> str:
+def paragraph(gathered: StudyRecords, group: Group) -> str:
     """The paragraph of a group."""
     kind = figures.kind(group)
     if kind == "curves":
@@ -21,62 +21,62 @@ def paragraph(gathered: Gathered, group: Group) -> str:
     return " ".join([*PARAGRAPHS[kind](gathered, group), *_mixed(gathered, group)])
 
 
-def _mixed(gathered: Gathered, group: Group) -> list[str]:
+def _mixed(gathered: StudyRecords, group: Group) -> list[str]:
     """What the runs of a group do not have in common though a table puts them side by side: precision, test images."""
-    records = [r for row in group.rows for r in gathered.of(row)]
+    records = [r for row in group.rows for r in gathered.runs_of(row)]
     precisions = Counter(r.precision for r in records)
     sizes = Counter(r.metrics["provenance"]["test_points"] for r in records)
     said = []
     if len(precisions) > 1:
-        parts = listed([f"{count} in {name}" for name, count in sorted(precisions.items())])
+        parts = join_with_and([f"{count} in {name}" for name, count in sorted(precisions.items())])
         said.append(f"These runs were not all trained in one precision ({parts}): part of a difference may be rounding.")
     if len(sizes) > 1:
-        parts = listed([f"{count} on {size:,}" for size, count in sorted(sizes.items())])
+        parts = join_with_and([f"{count} on {size:,}" for size, count in sorted(sizes.items())])
         said.append(f"They were not all tested on as many images ({parts}).")
     return said
 
 
-def _numbers(gathered: Gathered, group: Group) -> dict[str, float]:
+def _numbers(gathered: StudyRecords, group: Group) -> dict[str, float]:
     return {label: n["best"] for label, n in gathered.slides.get(group.key, {}).items() if "best" in n}
 
 
-def _pairs(gathered: Gathered, group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
+def _pairs(gathered: StudyRecords, group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
     """Rows (high, low) for every rule either of them is run under."""
     found = []
-    for method in RULES:
-        a, b = find(group, high, method), find(group, low, method)
+    for method in GREEDY_VARIANTS:
+        a, b = row_of(group, high, method), row_of(group, low, method)
         if a is not None and b is not None and (a, b) not in found:
             found.append((a, b))
     return found
 
 
-def _against_slides(gathered: Gathered, group: Group, high: str, low: str, published: float) -> list[str]:
+def _against_slides(gathered: StudyRecords, group: Group, high: str, low: str, published: float) -> list[str]:
     """A sentence a rule on high - low."""
     said = []
     for a, b in _pairs(gathered, group, high, low):
         e = contrast(gathered, a, b)
-        said.append(f"Here {shown(a)} minus {shown(b)} is {points(e)}: {beside_slides(e, published)}.")
+        said.append(f"Here {display_label(a)} minus {display_label(b)} is {points(e)}: {beside_slides(e, published)}.")
     return said
 
 
-def _noise(gathered: Gathered, group: Group) -> list[str]:
+def _noise(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _numbers(gathered, group)
     said = []
     if {"full", "FL weighted"} <= set(slides):
         ranked = sorted(slides.items(), key=lambda item: -item[1])
         gain = slides["FL weighted"] - slides["full"]
         said.append(
-            f"The slides report {listed([f'{k} {v:.2f}' for k, v in ranked])} %, FL weighted {signed(gain)} points "
+            f"The slides report {join_with_and([f'{k} {v:.2f}' for k, v in ranked])} %, FL weighted {with_sign(gain)} points "
             "from full."
         )
         said += _against_slides(gathered, group, "FL weighted", "full", gain)
         if "weighted only" in slides:
             said += _against_slides(gathered, group, "weighted only", "full", slides["weighted only"] - slides["full"])
-    random, full = find(group, "random"), find(group, "full")
+    random, full = row_of(group, "random"), row_of(group, "full")
     if random is not None and full is not None:
-        better = [r for r in group.rows if r.method in RULES and mean(gathered, r) > mean(gathered, random)]
+        better = [r for r in group.rows if r.method in GREEDY_VARIANTS and mean(gathered, r) > mean(gathered, random)]
         beats = (
-            f"{listed([shown(r) for r in better])} beat{'s' if len(better) == 1 else ''} it"
+            f"{join_with_and([display_label(r) for r in better])} beat{'s' if len(better) == 1 else ''} it"
             if better
             else "no FL row beats it"
         )
@@ -90,17 +90,17 @@ def _noise(gathered: Gathered, group: Group) -> list[str]:
     return said + _more_noise(gathered, group)
 
 
-def _label_quality(gathered: Gathered, group: Group) -> list[str]:
-    full = find(group, "full")
+def _label_quality(gathered: StudyRecords, group: Group) -> list[str]:
+    full = row_of(group, "full")
     clean = None if full is None else mean(gathered, full, "label_precision")
-    rows = [r for r in group.rows if r.method in RULES and gathered.study.specs[r.names[0]].method != "full"]
+    rows = [r for r in group.rows if r.method in GREEDY_VARIANTS and gathered.study.specs[r.names[0]].method != "full"]
     if not rows or clean is None:
         return []
-    shares = listed([f"{100 * mean(gathered, r, 'label_precision'):.0f} % for {shown(r)}" for r in rows])
+    shares = join_with_and([f"{100 * mean(gathered, r, 'label_precision'):.0f} % for {display_label(r)}" for r in rows])
     return [f"Of the last selection {shares} carry a true label, against {100 * clean:.0f} % of all points."]
 
 
-def _more_noise(gathered: Gathered, group: Group) -> list[str]:
+def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
     """FashionMNIST: the slides' accuracy grows with the noise; say that it should not, and whether ours does."""
     low, high = (gathered.study.groups.get(f"noise_{rate}_fashion_mnist") for rate in ("0.2", "0.4"))
     if low is None or high is None or group.key not in (low.key, high.key):
@@ -111,7 +111,7 @@ def _more_noise(gathered: Gathered, group: Group) -> list[str]:
         f"theirs at noise 0.2 ({a['full']:.2f}, {a['FL weighted']:.2f} %). That is implausible: more wrong labels do "
         "not make the same training better."
     ]
-    e = contrast(gathered, find(high, "full"), find(low, "full"))
+    e = contrast(gathered, row_of(high, "full"), row_of(low, "full"))
     if e.low is not None and e.low <= 0 <= e.high:
         follows = "within seed noise: these runs cannot tell"
     elif e.mean > 0:
@@ -121,13 +121,13 @@ def _more_noise(gathered: Gathered, group: Group) -> list[str]:
     return [*said, f"Here full training at 0.4 minus 0.2 is {points(e)}, {follows}."]
 
 
-def _radius(gathered: Gathered, group: Group) -> list[str]:
+def _radius(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _numbers(gathered, group)
     said = []
     if slides:
         top = max(slides, key=slides.get)
         said.append(
-            f"The slides report {listed([f'{v:.2f} % at {k}' for k, v in slides.items()])}: {top} is best of these."
+            f"The slides report {join_with_and([f'{v:.2f} % at {k}' for k, v in slides.items()])}: {top} is best of these."
         )
         for other in slides:
             if other != top:
@@ -136,7 +136,7 @@ def _radius(gathered: Gathered, group: Group) -> list[str]:
     return [*said, f"Over all radii in both units the best mean here is {best.label} ({mean(gathered, best):.2f} %)."]
 
 
-def _flr(gathered: Gathered, group: Group) -> list[str]:
+def _flr(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _numbers(gathered, group)
     said = []
     if len(slides) > 1:
@@ -149,27 +149,27 @@ def _flr(gathered: Gathered, group: Group) -> list[str]:
     return said + _rule_precision(gathered, group)
 
 
-def _rule_precision(gathered: Gathered, group: Group) -> list[str]:
+def _rule_precision(gathered: StudyRecords, group: Group) -> list[str]:
     said = []
-    for method, rule in RULES.items():
+    for method, rule in GREEDY_VARIANTS.items():
         rows = [r for r in group.rows if r.method == method]
         if rows:
-            clean = listed([f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows])
+            clean = join_with_and([f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows])
             said.append(f"Picks of the {rule} rule carry a true label in {clean}.")
     return said
 
 
-def _ratio(gathered: Gathered, group: Group) -> list[str]:
+def _ratio(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _numbers(gathered, group)
     said = []
     if {"80%", "100%"} <= set(slides):
         cost = slides["80%"] - slides["100%"]
         said.append(
             f"The slides' accuracy grows with the ratio, from {min(slides.values()):.2f} to "
-            f"{max(slides.values()):.2f} %; at 80 % of the points it is {signed(cost)} points from all of them."
+            f"{max(slides.values()):.2f} %; at 80 % of the points it is {with_sign(cost)} points from all of them."
         )
         said += _against_slides(gathered, group, "80%", "100%", cost)
-    for method, rule in RULES.items():
+    for method, rule in GREEDY_VARIANTS.items():
         rows = [r for r in group.rows if r.method == method]
         means = [mean(gathered, r) for r in rows]
         rises = sum(b > a for a, b in zip(means, means[1:]))
@@ -177,11 +177,11 @@ def _ratio(gathered: Gathered, group: Group) -> list[str]:
     return said + _coverage(gathered, group) + _random(gathered, group)
 
 
-def _coverage(gathered: Gathered, group: Group) -> list[str]:
+def _coverage(gathered: StudyRecords, group: Group) -> list[str]:
     away = {}
-    for method, rule in RULES.items():
-        rows = [r for r in group.rows if r.method == method and "covered" in gathered.published(group, r)]
-        gaps = [abs(mean(gathered, r, "covered") - gathered.published(group, r)["covered"]) for r in rows]
+    for method, rule in GREEDY_VARIANTS.items():
+        rows = [r for r in group.rows if r.method == method and "covered" in gathered.slide_numbers(group, r)]
+        gaps = [abs(mean(gathered, r, "covered") - gathered.slide_numbers(group, r)["covered"]) for r in rows]
         if gaps:
             away[rule] = 100 * sum(gaps) / len(gaps)
     if len(away) < 2:
@@ -193,39 +193,39 @@ def _coverage(gathered: Gathered, group: Group) -> list[str]:
     ]
 
 
-def _random(gathered: Gathered, group: Group) -> list[str]:
+def _random(gathered: StudyRecords, group: Group) -> list[str]:
     rows = [r for r in group.rows if r.method == "random"]
     said = []
-    for method, rule in RULES.items():
-        wins = sum(mean(gathered, r) >= mean(gathered, find(group, r.label, method)) for r in rows)
+    for method, rule in GREEDY_VARIANTS.items():
+        wins = sum(mean(gathered, r) >= mean(gathered, row_of(group, r.label, method)) for r in rows)
         said.append(f"the {rule} rule at {wins} of {len(rows)} ratios")
-    return [f"A random subset does as well as or better than {listed(said)}."] if rows else []
+    return [f"A random subset does as well as or better than {join_with_and(said)}."] if rows else []
 
 
-def _ablations(gathered: Gathered, group: Group) -> list[str]:
+def _ablations(gathered: StudyRecords, group: Group) -> list[str]:
     slides = {k: n["best_difference"] for k, n in gathered.slides.get(group.key, {}).items() if "best_difference" in n}
     if not slides:
         return []
     first = group.rows[0].label
     said = [
-        f"The slides report {listed([f'{signed(v, 1)} for {k}' for k, v in slides.items()])}, in points from {first}."
+        f"The slides report {join_with_and([f'{with_sign(v, 1)} for {k}' for k, v in slides.items()])}, in points from {first}."
     ]
-    for method, rule in RULES.items():
-        got = {k: contrast(gathered, a, find(group, first, method)) for k in slides if (a := find(group, k, method))}
+    for method, rule in GREEDY_VARIANTS.items():
+        got = {k: contrast(gathered, a, row_of(group, first, method)) for k in slides if (a := row_of(group, k, method))}
         same = sum((e.mean < 0) == (slides[k] < 0) and e.mean != 0 for k, e in got.items())
-        parts = listed([f"{k} {signed(e.mean)}" for k, e in got.items()])
+        parts = join_with_and([f"{k} {with_sign(e.mean)}" for k, e in got.items()])
         said.append(f"With the {rule} rule: {parts}; {same} of {len(got)} have the slides' sign.")
     return said
 
 
-def _set_cover(gathered: Gathered, group: Group) -> list[str]:
+def _set_cover(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _numbers(gathered, group)
     said = []
     for count in ("43105", "38964"):
         a, b = f"gradient, {count}", f"feature, {count}"
         if {a, b} <= set(slides):
             said.append(
-                f"At {count} clusters the slides put gradient space {signed(slides[a] - slides[b])} points from "
+                f"At {count} clusters the slides put gradient space {with_sign(slides[a] - slides[b])} points from "
                 "feature space."
             )
             said += _against_slides(gathered, group, a, b, slides[a] - slides[b])
@@ -237,48 +237,48 @@ def _set_cover(gathered: Gathered, group: Group) -> list[str]:
     return said
 
 
-def _analysis(gathered: Gathered, group: Group) -> list[str]:
+def _analysis(gathered: StudyRecords, group: Group) -> list[str]:
     said = ["The slides call FL better in training and less helpful on the test set, with curves but no numbers."]
-    full = find(group, "full")
+    full = row_of(group, "full")
     for row in group.rows:
         if row is full or full is None:
             continue
-        train = sum(r.curves[-1]["train_acc_given"] for r in gathered.of(row)) - sum(
-            r.curves[-1]["train_acc_given"] for r in gathered.of(full)
+        train = sum(r.curves[-1]["train_acc_given"] for r in gathered.runs_of(row)) - sum(
+            r.curves[-1]["train_acc_given"] for r in gathered.runs_of(full)
         )
         train /= len(row.names)
         said.append(
-            f"{shown(row)} ends {signed(train)} points from full in training accuracy; on the test set its best epoch "
+            f"{display_label(row)} ends {with_sign(train)} points from full in training accuracy; on the test set its best epoch "
             f"is {points(contrast(gathered, row, full))} from full."
         )
     return said
 
 
-def _interval(gathered: Gathered, group: Group) -> list[str]:
+def _interval(gathered: StudyRecords, group: Group) -> list[str]:
     """Data covered against how often is selected; the slides have one share for all of it."""
     said = []
-    for method, rule in RULES.items():
+    for method, rule in GREEDY_VARIANTS.items():
         rows = [r for r in group.rows if r.method == method]
         if not rows:
             continue
         share = {r: 100 * mean(gathered, r, "covered") for r in rows}
-        told = f"The {rule} rule has covered {listed([f'{v:.0f} % ({r.label})' for r, v in share.items()])} of the data at the end"
-        published = gathered.published(group, rows[0]).get("covered")
+        told = f"The {rule} rule has covered {join_with_and([f'{v:.0f} % ({r.label})' for r, v in share.items()])} of the data at the end"
+        published = gathered.slide_numbers(group, rows[0]).get("covered")
         if published is not None:
             near = min(rows, key=lambda r: abs(share[r] - 100 * published))
             told += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
         said.append(told + ".")
     every, last = group.rows[0], [r for r in group.rows if r.method == group.rows[0].method][-1]
-    return [*said, f"In best accuracy {shown(last)} is {points(contrast(gathered, last, every))} from {shown(every)}."]
+    return [*said, f"In best accuracy {display_label(last)} is {points(contrast(gathered, last, every))} from {display_label(every)}."]
 
 
-def _other(gathered: Gathered, group: Group) -> list[str]:
+def _other(gathered: StudyRecords, group: Group) -> list[str]:
     """A group the slides do not have: every row against full training, or against the group's first row."""
-    first = find(group, "full") or group.rows[0]
+    first = row_of(group, "full") or group.rows[0]
     ranked = sorted((r for r in group.rows if r is not first), key=lambda r: -mean(gathered, r))
-    said = [f"The slides have no number for this group; {shown(first)} reaches {mean(gathered, first):.2f} %."]
+    said = [f"The slides have no number for this group; {display_label(first)} reaches {mean(gathered, first):.2f} %."]
     if ranked:
-        parts = listed([f"{shown(r)} {signed(contrast(gathered, r, first).mean)}" for r in ranked])
+        parts = join_with_and([f"{display_label(r)} {with_sign(contrast(gathered, r, first).mean)}" for r in ranked])
         said.append(
             f"From it, in points of best accuracy: {parts}. The first of these is "
             f"{points(contrast(gathered, ranked[0], first))} from it."

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from robustfl.evidence import readings
 from robustfl.evidence.figures import style
 from robustfl.evidence.readings import GROUPS, RATIOS, Fit, Reading
-from robustfl.evidence.report.wording import signed
-from robustfl.evidence.tables import RULES
+from robustfl.evidence.report.wording import with_sign
+from robustfl.evidence.tables import GREEDY_VARIANTS
 from robustfl.study import record
 
 MARKERS = {"gradient": "o", "logit": "s", "last_layer": "^", "pretrained": "D"}
@@ -36,14 +36,14 @@ def words(reading: Reading) -> str:
     """`released rule, gradient, every epoch, from epoch 13`."""
     space = reading.space.replace("_", " ")
     if reading.space == "pretrained":
-        return f"{RULES[reading.method]} rule, gradients of a finished model, once"
+        return f"{GREEDY_VARIANTS[reading.method]} rule, gradients of a finished model, once"
     often = "every epoch" if reading.every == 1 else f"every {reading.every} epochs"
-    return f"{RULES[reading.method]} rule, {space}, {often}, from epoch {reading.start}"
+    return f"{GREEDY_VARIANTS[reading.method]} rule, {space}, {often}, from epoch {reading.start}"
 
 
 def _line(fit: Fit) -> dict:
     r = fit.reading
-    line = {"rule": RULES[r.method], "space": r.space, "every": r.every, "start": r.start, "off": fit.off}
+    line = {"rule": GREEDY_VARIANTS[r.method], "space": r.space, "every": r.every, "start": r.start, "off": fit.off}
     line |= {"covered_off": fit.covered_off, "lost_off": fit.lost_off}
     for name, pairs in (("covered", fit.covered), ("lost", fit.lost)):
         for key in GROUPS:
@@ -99,7 +99,7 @@ def _numbers(fit: Fit) -> str:
             covered, lost = fit.covered[key, ratio], fit.lost[key, ratio]
             lines.append(
                 f"| {key.removeprefix('coverage_')} | {100 * ratio:.0f} % | {covered[0]:.1f} | {covered[1]:.0f} | "
-                f"{signed(lost[0])} | {signed(lost[1])} |"
+                f"{with_sign(lost[0])} | {with_sign(lost[1])} |"
             )
     return head + "\n".join(lines)
 
@@ -112,7 +112,7 @@ def draw(figure: Figure, found: list[Fit]) -> None:
     drawn = {}
     for fit in whole:
         r = fit.reading
-        name = f"{RULES[r.method]}, {r.space.replace('_', ' ')}"
+        name = f"{GREEDY_VARIANTS[r.method]}, {r.space.replace('_', ' ')}"
         look = {"marker": MARKERS[r.space], "color": COLOURS[r.method], "linestyle": "none", "alpha": 0.8}
         (drawn[name],) = axes.plot(fit.covered_off, fit.lost_off, **look)
     for fit in whole[:3]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from robustfl.evidence import paired_tests
-from robustfl.evidence.claims import Claim, Comparison, Verdict, together
+from robustfl.evidence.claims import Claim, Comparison, Verdict, combined_verdict
 from robustfl.evidence.claims.measures import ACCURACIES
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from robustfl.evidence.report.wording import signed
-from robustfl.evidence.tables import RULES, Gathered
+from robustfl.evidence.report.wording import with_sign
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
 from robustfl.study import record
 from robustfl.study.experiments import Row
 
@@ -40,7 +40,7 @@ def number(c: Comparison, measure: str, value: float | None) -> str:
         return f"{value:.2f}×"
     if c.under is None:
         return f"{100 * value:.1f}" if measure in SHARES else f"{value:.2f}"
-    return signed(100 * value, 1) if measure in SHARES else signed(value)
+    return with_sign(100 * value, 1) if measure in SHARES else with_sign(value)
 
 
 def spread(v: Verdict) -> str:
@@ -62,7 +62,7 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
         low, high = c.claim.bounds
         lines.append({
             "claim": c.claim.key, "says": c.claim.says, "slide": c.claim.slide, "comparison": c.part,
-            "rule": RULES.get(c.rule, ""), "measure": v.measure, "equal": v.budget, "slides": c.said,
+            "rule": GREEDY_VARIANTS.get(c.rule, ""), "measure": v.measure, "equal": v.budget, "slides": c.said,
             "statistic": kind(c.claim), "value": e and e.mean, "low": e and e.low, "high": e and e.high,
             "claimed_above": low, "claimed_below": high,
             "seeds": e and e.seeds, "seed_noise_floor": v.floor, "verdict": v.verdict, "reason": v.reason, "p": v.p,
@@ -76,7 +76,7 @@ def kind(claim: Claim) -> str:
     return "ratio" if claim.ratio else "distance from slides" if claim.tolerance is not None else "difference"
 
 
-def write(verdicts: list[Verdict], gathered: Gathered, folder: Path) -> None:
+def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
     """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
     record.write_text(
         folder / "verdicts.csv", frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -84,7 +84,7 @@ def write(verdicts: list[Verdict], gathered: Gathered, folder: Path) -> None:
     record.write_text(folder / "verdicts.md", markdown(verdicts, gathered))
 
 
-def markdown(verdicts: list[Verdict], gathered: Gathered) -> str:
+def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
     """The text of verdicts.md. Its links lead from {results}/{scale}/tables to the records."""
     lines = ["# Verdicts", "", *said(verdicts), ""]
     if not verdicts:
@@ -108,9 +108,9 @@ def sides(c: Comparison) -> list[Row]:
     return [c.over] if c.under is None else [c.over, c.under]
 
 
-def _linked(row: Row, gathered: Gathered) -> str:
+def _linked(row: Row, gathered: StudyRecords) -> str:
     tables = gathered.folder / "tables"
-    return " ".join(f"[{r.spec.seed}]({os.path.relpath(r.file, tables)})" for r in gathered.of(row))
+    return " ".join(f"[{r.spec.seed}]({os.path.relpath(r.file, tables)})" for r in gathered.runs_of(row))
 
 
 def needed(v: Verdict) -> str:
@@ -167,7 +167,7 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
                 }
                 told = {number(v.comparison, v.measure, v.comparison.said) for v in at if v.measure == group[0]}
                 line["slides"] = told.pop() if len(told) == 1 else ""
-                line["rules"] = [_reading(at, rule, group) for rule in RULES]
+                line["rules"] = [_reading(at, rule, group) for rule in GREEDY_VARIANTS]
                 tables["accuracy" if accurate else "other"].append(line)
     return tables
 
@@ -178,11 +178,11 @@ def headlines(verdicts: list[Verdict]) -> list[dict]:
     for claim in dict.fromkeys(v.comparison.claim for v in verdicts if v.comparison.claim.headline):
         at = [v for v in verdicts if v.comparison.claim is claim and (v.measure, v.budget) == (claim.measures[0], claim.budgets[0])]
         words = []
-        for rule, name in RULES.items():
+        for rule, name in GREEDY_VARIANTS.items():
             told = _reading(at, rule, claim.measures[:1])
             if told is None:
                 continue
-            verdict = together([v.verdict for v in at if v.comparison.rule in (rule, None)])
+            verdict = combined_verdict([v.verdict for v in at if v.comparison.rule in (rule, None)])
             free = all(v.comparison.rule is None for v in at)
             words.append(f"{'' if free else name + ' rule '}{verdict} ({told['text']})")
         found.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
@@ -192,11 +192,11 @@ def headlines(verdicts: list[Verdict]) -> list[dict]:
 def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None:
     """What a line says under one rule; None where no comparison depends on it and the first rule's says the same."""
     free = all(v.comparison.rule is None for v in verdicts)
-    if free and rule != next(iter(RULES)):
+    if free and rule != next(iter(GREEDY_VARIANTS)):
         return None
     mine = [v for v in verdicts if v.comparison.rule in (rule, None)]
     first = [v for v in mine if v.measure == measures[0]]
-    marks = {m: MARKS[together([v.verdict for v in mine if v.measure == m])] for m in measures}
+    marks = {m: MARKS[combined_verdict([v.verdict for v in mine if v.measure == m])] for m in measures}
     if len(first) == 1:
         text = spread(first[0])
     elif all(v.estimate is None or v.reason.startswith("needs") for v in first):  # nothing that could be held against it
@@ -209,7 +209,7 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
     return {"text": text, "marks": [marks.get(m, "") for m in order]}
 
 
-def details(verdicts: list[Verdict], gathered: Gathered) -> list[dict]:
+def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
     """One entry a claim, one line a comparison, budget and (but for accuracies) measure; runs as run_list numbers."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(map(base, gathered.study.specs)), 1)}
     found = []

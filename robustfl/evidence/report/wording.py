@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from robustfl.evidence import paired_tests
 from robustfl.evidence.paired_tests import Estimate
-from robustfl.evidence.tables import Gathered, values
+from robustfl.evidence.tables import StudyRecords, values
 from robustfl.study.experiments import Row
 
 
-def contrast(gathered: Gathered, a: Row, b: Row, key: str = "best_top1") -> Estimate:
+def contrast(gathered: StudyRecords, a: Row, b: Row, key: str = "best_top1") -> Estimate:
     """a - b of a number of metrics.json, paired by seed; points for an accuracy, which is rounded to one test image."""
-    x, y = values(gathered.of(a), key), values(gathered.of(b), key)
-    step = 100 / gathered.of(a)[0].metrics["provenance"]["test_points"] if "top" in key else 0.0
+    x, y = values(gathered.runs_of(a), key), values(gathered.runs_of(b), key)
+    step = 100 / gathered.runs_of(a)[0].metrics["provenance"]["test_points"] if "top" in key else 0.0
     return paired_tests.estimate([p - q for p, q in zip(x, y)], step)
 
 
-def mean(gathered: Gathered, row: Row, key: str = "best_top1") -> float:
-    got = values(gathered.of(row), key)
+def mean(gathered: StudyRecords, row: Row, key: str = "best_top1") -> float:
+    got = values(gathered.runs_of(row), key)
     return sum(got) / len(got)
 
 
-def signed(value: float, digits: int = 2) -> str:
+def with_sign(value: float, digits: int = 2) -> str:
     """+1.96, −0.40 (a true minus sign), 0.00."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
@@ -29,8 +29,8 @@ def signed(value: float, digits: int = 2) -> str:
 def points(e: Estimate) -> str:
     """`+1.96 points (95 % interval +0.40 to +3.52, 3 seeds)`."""
     if e.low is None:
-        return f"{signed(e.mean)} points (one seed)"
-    return f"{signed(e.mean)} points (95 % interval {signed(e.low)} to {signed(e.high)}, {e.seeds} seeds)"
+        return f"{with_sign(e.mean)} points (one seed)"
+    return f"{with_sign(e.mean)} points (95 % interval {with_sign(e.low)} to {with_sign(e.high)}, {e.seeds} seeds)"
 
 
 def beside_slides(e: Estimate, published: float) -> str:
@@ -47,6 +47,6 @@ def beside_slides(e: Estimate, published: float) -> str:
     return f"{same}, {'clear of' if clear else 'within'} seed noise"
 
 
-def listed(parts: list[str]) -> str:
+def join_with_and(parts: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 
 TILE = 1024  # rows and columns of a tile of the Gram matrix: both factors stay in the cache, whatever n
 LISTED = 2**26  # pairs kept as lists at most: about 1.9 GB while they are built, 1 GB afterwards
@@ -25,7 +25,7 @@ class Neighbours:
     """
 
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
-        self.cloud = Cloud(points, metric)
+        self.cloud = ClassPoints(points, metric)
         self.listed = listed
         self.reach, self.crowded = -1.0, math.inf  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
         self.start = self.other = self.distance = None
@@ -77,12 +77,12 @@ class Neighbours:
     def _list_compiled(self, radius: np.float32):
         from robustfl.selection.cover import numba_engine
         cloud, n = self.cloud, len(self.cloud)
-        fixed = (cloud.floor, *self._most(radius))
+        fixed = (cloud.rounding_floor, *self._most(radius))
         size, used = min(self.listed, 16 * n), 0
         pairs = [np.empty(size, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
         for first, left in ((i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)):
             gram = cloud.gram(slice(first, first + TILE), slice(left, left + TILE))
-            while (now := numba_engine.close_pairs(gram, cloud.square, first, left, *fixed, *pairs, used)) < 0:
+            while (now := numba_engine.close_pairs(gram, cloud.squared_norms, first, left, *fixed, *pairs, used)) < 0:
                 if size == self.listed:
                     return None
                 size = min(self.listed, 2 * size)
@@ -120,8 +120,8 @@ class Neighbours:
             for piece in (points[i : i + TILE] for i in range(0, len(points), TILE)):
                 for part in (slice(j, j + TILE) for j in range(0, len(counts), TILE)):
                     gram = cloud.gram(piece, part)
-                    mine, theirs = cloud.square[piece], cloud.square[part]
-                    numba_engine.tally(gram, mine, theirs, cloud.floor, most, counts[part])
+                    mine, theirs = cloud.squared_norms[piece], cloud.squared_norms[part]
+                    numba_engine.tally(gram, mine, theirs, cloud.rounding_floor, most, counts[part])
         else:
             for piece in np.array_split(points, 1 + len(points) * len(counts) // 2**21):
                 counts += self._near(piece, radius).sum(0, dtype=np.int64)

@@ -29,7 +29,7 @@ def limit(radius: np.float32, root: bool, factor: float) -> float:
 def close_pairs(gram, square, first, left, floor, most, root, factor, row, column, distance, used):
     """Append the pairs i < j of a tile with squared distance <= most; returns the entries used, -1 if full.
 
-    gram: float64 tile whose first entry is that of points (first, left); distance gets float32, as `Cloud.block` does.
+    gram: float64 tile whose first entry is that of points (first, left); distance gets float32, as `ClassPoints.block` does.
     """
     theirs = square[left:]
     for i in range(gram.shape[0]):

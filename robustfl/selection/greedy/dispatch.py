@@ -15,7 +15,7 @@ from sysconfig import get_path
 import numpy as np
 
 from robustfl.selection import validation
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 from robustfl.selection.outer import OuterProducts, each, on_host
 
@@ -81,7 +81,7 @@ def free(engine: str, points) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
+def similarities(clouds: list[ClassPoints], engine: str) -> Iterator[tuple]:
     """(S (m, m) int32, step) of each class, as `grid` says; with numba S is overwritten by the next one."""
     if engine == "numba":
         from robustfl.selection.greedy import numba_engine
@@ -93,15 +93,15 @@ def similarities(clouds: list[Cloud], engine: str) -> Iterator[tuple]:
 
         yield from map(triton_similarity.similarity, clouds)
     else:
-        yield from (fixed_point.similarity(cloud.matrix(), cloud.bound) for cloud in clouds)
+        yield from (fixed_point.similarity(cloud.matrix(), cloud.max_distance) for cloud in clouds)
 
 
-def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def exact(clouds: list[ClassPoints], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
     greedy = import_module(f"robustfl.selection.greedy.{engine}_engine").greedy
     found, steps = [], []
     if engine == "triton":
-        for group in together(clouds, free(engine, clouds[0].rows) // 4):
+        for group in batches_within(clouds, free(engine, clouds[0].rows) // 4):
             matrices, own = zip(*similarities([clouds[c] for c in group], engine))
             found += greedy(list(matrices), [wanted[c] for c in group])
             steps += own
@@ -113,7 +113,7 @@ def exact(clouds: list[Cloud], wanted: list[int], engine: str) -> list[tuple[np.
     return [(np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)]
 
 
-def together(clouds: list[Cloud], memory: int) -> list[range]:
+def batches_within(clouds: list[ClassPoints], memory: int) -> list[range]:
     """Classes, in their order, in groups whose matrices S take at most so many bytes, or of one class."""
     groups, held = [], memory
     for c, cloud in enumerate(clouds):

@@ -14,7 +14,7 @@ import numpy as np
 BITS = 21  # 1024 rows of such values still fit a 32-bit sum
 
 
-def scale(bound: float) -> tuple[float, int]:
+def quantum(bound: float) -> tuple[float, int]:
     """(step, top) for distances up to `bound`: the smallest power of two with top = ceil(bound / step) <= 2**BITS."""
     step = 2.0 ** max(math.ceil(math.log2(bound)) - BITS, -120) if bound > 0 else 1.0
     return step, math.ceil(bound / step)
@@ -22,20 +22,20 @@ def scale(bound: float) -> tuple[float, int]:
 
 def similarity(distances, bound: float):
     """(S (n, n) int32, step) from (n, n) float32 distances, none above `bound` (numpy or torch)."""
-    step, top = scale(bound)
+    step, top = quantum(bound)
     if isinstance(distances, np.ndarray):
         return top - np.rint(distances / np.float32(step)).astype(np.int32), step
     return top - (distances / step).round().int(), step
 
 
-def sums(similarity):
+def column_sums(similarity):
     """(n,) exact column sums in 64 bits, numpy or torch as the matrix is."""
     if isinstance(similarity, np.ndarray):
         return similarity.sum(0, dtype=np.int64)
     return similarity.sum(0)  # torch sums integers in 64 bits
 
 
-def rebase(similarity, picks, gains):
+def shift_gains(similarity, picks, gains):
     """(picks, gains) with F measured from the smallest similarity of the class, as in sum_i max (c - d_ij), c the largest d.
 
     `top` is a bound, not c: that adds the same constant to the first gain of every candidate and changes no pick.

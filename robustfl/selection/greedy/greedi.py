@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from robustfl.selection.distances import Cloud, gather
+from robustfl.selection.distances import ClassPoints, rows_of_class
 from robustfl.selection.greedy.dispatch import exact
 
 
@@ -34,12 +34,12 @@ def greedy(
     )
     for piece, share in zip(pieces, shares):
         if share:
-            [(picks, gains)] = exact([Cloud(gather(points, piece, metric), metric)], [int(share)], engine)
+            [(picks, gains)] = exact([ClassPoints(rows_of_class(points, piece, metric), metric)], [int(share)], engine)
             parts.append((piece[picks], gains))
     picks, gains = (np.concatenate(column) for column in zip(*parts))
     if again:
         order = np.sort(picks)
-        [(chosen, gains)] = exact([Cloud(gather(points, order, metric), metric)], [k], engine)
+        [(chosen, gains)] = exact([ClassPoints(rows_of_class(points, order, metric), metric)], [k], engine)
         return order[chosen], gains
     order = np.lexsort((picks, -gains))[:k]
     return picks[order], gains[order]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 from robustfl.selection.numba_cache import njit
 
@@ -21,7 +21,7 @@ TILE = 256  # columns filled before they are mirrored, while they are still in t
 def _fill(gram, square, first, floor, root, factor, inverse, top, S):
     """Rows `first`... of S, and their mirror image, from the upper triangle of gram (rows, m - first) float64.
 
-    S_ij = top - round(d_ij / step); the diagonal is `top`. The order of operations is that of `Cloud.block`.
+    S_ij = top - round(d_ij / step); the diagonal is `top`. The order of operations is that of `ClassPoints.block`.
     """
     rows, width = gram.shape
     square = square[first:]
@@ -49,21 +49,21 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
         S[first + i, first + i] = top
 
 
-def similarity(cloud: Cloud, buffer: np.ndarray) -> tuple[np.ndarray, float]:
+def similarity(cloud: ClassPoints, buffer: np.ndarray) -> tuple[np.ndarray, float]:
     """(S (m, m) int32, step) of a class, as `grid.similarity` gives it, inside `buffer`: no other (m, m) array is made.
 
     buffer: int32, at least m * m entries; S is a view of it. O(m^2 d).
     """
     m, S = len(cloud), buffer[: len(cloud) ** 2].reshape(len(cloud), len(cloud))
     if cloud.metric == "precomputed":
-        S[:], step = fixed_point.similarity(cloud.matrix(), cloud.bound)
+        S[:], step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         return S, step
-    step, top = fixed_point.scale(cloud.bound)
+    step, top = fixed_point.quantum(cloud.max_distance)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     for rows in cloud.slices(m):
         gram = cloud.gram(rows, slice(rows.start, None))
         root, inverse = cloud.metric == "euclidean", np.float32(1 / step)
-        _fill(gram, cloud.square, rows.start, cloud.floor, root, factor, inverse, np.int32(top), S)
+        _fill(gram, cloud.squared_norms, rows.start, cloud.rounding_floor, root, factor, inverse, np.int32(top), S)
     return S, step
 
 
@@ -120,5 +120,5 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
     similarity: (n, n) int32, symmetric, in [0, 2**21].
     """
-    picks, gains = _greedy(similarity, fixed_point.sums(similarity), k)
-    return fixed_point.rebase(similarity, picks, gains)
+    picks, gains = _greedy(similarity, fixed_point.column_sums(similarity), k)
+    return fixed_point.shift_gains(similarity, picks, gains)

@@ -16,7 +16,7 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """
     n = len(similarity)
     best = np.zeros(n, dtype=np.int32)
-    gain = fixed_point.sums(similarity)
+    gain = fixed_point.column_sums(similarity)
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
     for t in range(k):
         pick = int(gain.argmax())
@@ -27,4 +27,4 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
             gain -= (np.clip(similarity[rows], old, new) - old).sum(0, dtype=np.int64)
         best[rose] = similarity[pick, rose]
         gain[pick] = -1  # below every gain, and no later pick changes it
-    return fixed_point.rebase(similarity, picks, gains)
+    return fixed_point.shift_gains(similarity, picks, gains)

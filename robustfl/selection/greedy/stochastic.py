@@ -11,18 +11,18 @@ import math
 import numpy as np
 
 from robustfl.selection.clusters import host
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 
 
-def greedy(cloud: Cloud, k: int, epsilon: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def greedy(cloud: ClassPoints, k: int, epsilon: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(picks (k,) int64, gains (k,) float64) of one class of m points; O(m^2 d ln(1 / epsilon)) time, O(s m) memory.
 
     Gains are measured from a bound on the largest distance instead of that distance itself, which only the whole matrix
     would tell: the first gain is larger by a constant than in exact greedy; they need not be non-increasing.
     """
     m = len(cloud)
-    step, top = fixed_point.scale(cloud.bound)
+    step, top = fixed_point.quantum(cloud.max_distance)
     draw = min(m, max(1, math.ceil(m / k * math.log(1 / epsilon))))
     near = np.full(m, top, dtype=np.int32)  # (m,) distance of each point to its nearest pick, on the grid
     left = np.arange(m)  # the first m - t entries are the points not yet picked

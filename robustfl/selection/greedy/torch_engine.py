@@ -16,7 +16,7 @@ def greedy(similarity: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor
     """
     n = len(similarity)
     best = similarity.new_zeros(n)
-    gain = fixed_point.sums(similarity)
+    gain = fixed_point.column_sums(similarity)
     index = torch.arange(n, device=similarity.device)
     picks, gains = torch.empty(k, dtype=torch.int64), torch.empty(k, dtype=torch.int64)
     for t in range(k):
@@ -29,4 +29,4 @@ def greedy(similarity: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor
             gain -= (similarity[rows].maximum(old).minimum(new) - old).sum(0, dtype=torch.int64)
         best = best.maximum(line)
         gain[pick] = -1
-    return fixed_point.rebase(similarity, picks, gains)
+    return fixed_point.shift_gains(similarity, picks, gains)

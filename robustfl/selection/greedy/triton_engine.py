@@ -101,7 +101,7 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
 
     gain = ints(classes, points, dtype=torch.int64) - 1  # -1 outside the class, and for what is picked
     for c, similarity in enumerate(similarities):
-        gain[c, : sizes[c]] = fixed_point.sums(similarity)
+        gain[c, : sizes[c]] = fixed_point.column_sums(similarity)
     parts = gain.view(classes, tiles, COLUMNS)
     tops, index = parts.amax(2), torch.arange(points, dtype=torch.int32, device=device).view(tiles, COLUMNS)
     spots = torch.where(parts == tops[:, :, None], index, points).amin(2).int()
@@ -127,8 +127,8 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
             )
 
     if device.type == "cuda":  # a step past a class's last does nothing
-        cuda.replay(launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device)
+        cuda.replay_graph(launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device)
     else:
         launch(most)
     picks, gains = picks.cpu().long(), gains.cpu()
-    return [fixed_point.rebase(s, picks[c, :k], gains[c, :k]) for c, (s, k) in enumerate(zip(similarities, wanted))]
+    return [fixed_point.shift_gains(s, picks[c, :k], gains[c, :k]) for c, (s, k) in enumerate(zip(similarities, wanted))]

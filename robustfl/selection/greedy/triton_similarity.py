@@ -1,6 +1,6 @@
 """Similarities of a class on a GPU in one pass: distances by differences, rounded to the grid, written once.
 
-Sums of squared differences in float64 are the distances `Cloud.block` finds by a Gram matrix, to the last bit or two of
+Sums of squared differences in float64 are the distances `ClassPoints.block` finds by a Gram matrix, to the last bit or two of
 float64, without temporaries of eight bytes an entry. Each unordered pair is summed in the same order both ways, so that S is
 exactly symmetric. Not yet run on a GPU: interpreted and compiled like `triton_engine`, by the same tests.
 """
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from robustfl import cuda
-from robustfl.selection.distances import Cloud
+from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 
 SIDE = 64  # a program fills SIDE by SIDE entries
@@ -36,13 +36,13 @@ def fill(X, S, m, d, factor, inverse, top, ROOT: tl.constexpr, SIDE: tl.constexp
     tl.store(at, top - nearest, mask=(a < m)[:, None] & (b < m)[None, :])
 
 
-def similarity(cloud: Cloud) -> tuple[torch.Tensor, float]:
+def similarity(cloud: ClassPoints) -> tuple[torch.Tensor, float]:
     """(S (m, m) int32, step) of a class on its own device, as `grid.similarity` gives it.
 
     It serves every metric but precomputed, and no outer products: they have no rows to subtract.
     """
     m, d = cloud.rows.shape
-    step, top = fixed_point.scale(cloud.bound)
+    step, top = fixed_point.quantum(cloud.max_distance)
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     side = triton.cdiv(m, SIDE)

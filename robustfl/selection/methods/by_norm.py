@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustfl.selection import clusters, validation
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.outer import OuterProducts, double, each
 from robustfl.selection.result import Selection, join
 
@@ -19,9 +19,9 @@ def select(points, labels, ratio: float, metric: str, largest: bool) -> Selectio
     """
     points = validation.points(points, metric)
     labels, ratio, parts = validation.labels(labels, len(points)), validation.ratio(ratio), []
-    for _, where in classes(labels):
-        own = gather(points, where, metric)
-        cloud = Cloud(own, metric)  # first: it refuses points whose norms would overflow
+    for _, where in by_class(labels):
+        own = rows_of_class(points, where, metric)
+        cloud = ClassPoints(own, metric)  # first: it refuses points whose norms would overflow
         norms = _norms(each(clusters.host(own), double))
         picks = np.argsort(-norms if largest else norms, kind="stable")[: validation.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), norms[picks]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustfl.selection import clusters, validation
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.greedy import dispatch, fixed_point
 from robustfl.selection.result import Selection, join
 
@@ -24,10 +24,10 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     points = validation.points(points, metric)
     labels, ratio, parts = validation.labels(labels, len(points)), validation.ratio(ratio), []
     engine = dispatch.resolve("auto", points)
-    groups = [where for _, where in classes(labels)]
-    clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
+    groups = [where for _, where in by_class(labels)]
+    clouds = [ClassPoints(rows_of_class(points, where, metric), metric) for where in groups]
     for where, cloud, (similarity, step) in zip(groups, clouds, dispatch.similarities(clouds, engine)):
-        total = clusters.host(fixed_point.sums(similarity)) - len(where) * int(similarity.min())
+        total = clusters.host(fixed_point.column_sums(similarity)) - len(where) * int(similarity.min())
         picks = np.argsort(-total, kind="stable")[: validation.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), total[picks] * step))
     return join(parts)

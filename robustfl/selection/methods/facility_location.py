@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from robustfl.selection import clusters, validation
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.greedy import dispatch, greedi, stochastic
 from robustfl.selection.result import Selection, join
 
@@ -42,10 +42,10 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     points = dispatch.place(points, engine)
     each = dispatch.entry(engine, metric, points)
     largest = _largest(memory, each, engine, points)
-    groups = [where for _, where in classes(labels)]
+    groups = [where for _, where in by_class(labels)]
     wanted = [validation.count(ratio, len(where)) for where in groups]
     kinds = [_kind(algorithm, len(where), largest, each) for where in groups]
-    clouds = [Cloud(gather(points, where, metric), metric) for where in groups]
+    clouds = [ClassPoints(rows_of_class(points, where, metric), metric) for where in groups]
     whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
     found = dict(
         zip(whole, dispatch.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine) if whole else ())
@@ -54,7 +54,7 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
         if kind == "stochastic":
             found[c] = stochastic.greedy(clouds[c], wanted[c], epsilon, validation.generator(rng))
         elif kind == "partition":
-            own = gather(points, groups[c], metric)
+            own = rows_of_class(points, groups[c], metric)
             found[c] = greedi.greedy(own, wanted[c], min(largest, len(own)), metric, engine, validation.generator(rng))
     return join(
         [(where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1]) for c, where in enumerate(groups)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustfl.selection import validation
-from robustfl.selection.distances import classes
+from robustfl.selection.distances import by_class
 from robustfl.selection.result import Selection, join
 
 
@@ -16,4 +16,4 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     """
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
-    return join([(where, np.ones(len(where)), np.zeros(len(where))) for _, where in classes(labels)])
+    return join([(where, np.ones(len(where)), np.zeros(len(where))) for _, where in by_class(labels)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustfl.selection import clusters, validation
-from robustfl.selection.distances import Cloud, classes, gather
+from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.result import Selection, join
 
 
@@ -17,8 +17,8 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     """
     points, rng = validation.points(points, metric), validation.generator(rng)
     labels, ratio, parts = validation.labels(labels, len(points)), validation.ratio(ratio), []
-    for _, where in classes(labels):
+    for _, where in by_class(labels):
         picks = rng.permutation(len(where))[: validation.count(ratio, len(where))]
-        sizes = clusters.sizes(Cloud(gather(points, where, metric), metric), picks)
+        sizes = clusters.sizes(ClassPoints(rows_of_class(points, where, metric), metric), picks)
         parts.append((where[picks], sizes, np.zeros(len(picks))))
     return join(parts)

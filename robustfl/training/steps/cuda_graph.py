@@ -30,7 +30,7 @@ class GraphSteps(EagerSteps):
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
-        device, n = data.given.device, len(data.given)
+        device, n = data.given_labels.device, len(data.given_labels)
         self.buffers = Plan(
             torch.zeros(n, dtype=torch.int64, device=device), torch.zeros(n, device=device),
             torch.zeros(n, 3, dtype=torch.int64, device=device), spec.lr,
@@ -43,11 +43,11 @@ class GraphSteps(EagerSteps):
         self.within = torch.arange(spec.batch_size, device=device)
         self.step = self.graph = None
 
-    def epoch(self, plan: Plan) -> torch.Tensor:
-        """As EagerSteps.epoch."""
+    def run_epoch(self, plan: Plan) -> torch.Tensor:
+        """As EagerSteps.run_epoch."""
         size, k = self.spec.batch_size, len(plan.order)
         self.model.train()
-        for name in ("order", "weights", "crops", "partners", "shares"):
+        for name in ("order", "weights", "crops", "partners", "mixup_lambda"):
             values = getattr(plan, name)
             if values is not None:
                 getattr(self.buffers, name)[: len(values)].copy_(values)
@@ -63,12 +63,12 @@ class GraphSteps(EagerSteps):
         for _ in range(k // size):
             self.step()
         if k % size:
-            self.totals += self._step(self.buffers, slice(k - k % size, k))
+            self.totals += self._batch(self.buffers, slice(k - k % size, k))
         return self.totals.clone()
 
     def _full_step(self) -> None:
         at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
-        self.totals += self._step(self.buffers, at)
+        self.totals += self._batch(self.buffers, at)
         self.counter += 1
 
     def _warm_up(self) -> None:
@@ -91,7 +91,7 @@ class GraphSteps(EagerSteps):
         """What does a full step: the graph's replay, or, with a warning, the eager step where the device refuses a recording."""
         torch.cuda.current_stream(self.totals.device).synchronize()
         try:
-            self.graph = cuda.record(self._full_step)
+            self.graph = cuda.capture_graph(self._full_step)
         except RuntimeError as error:
             warnings.warn(f"steps run eagerly, since no CUDA graph could be recorded: {error}", stacklevel=2)
             self.optimizer.zero_grad(set_to_none=True)

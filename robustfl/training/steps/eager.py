@@ -18,8 +18,8 @@ class Data:
     """A run's data on its device. given: (n,) labels as trained on, true: (n,) labels before noise, int64."""
 
     images: Images
-    given: torch.Tensor
-    true: torch.Tensor
+    given_labels: torch.Tensor
+    true_labels: torch.Tensor
     test: Images
     test_labels: torch.Tensor
     heldout: Images | None = None
@@ -50,7 +50,7 @@ class Plan:
     crops: torch.Tensor  # (n, 3) int64, see augment.draw_crops
     lr: float
     partners: torch.Tensor | None = None  # (k,) int64 images to mix in, where the spec mixes
-    shares: torch.Tensor | None = None  # (k,) float32 share of the point's own image in the mix
+    mixup_lambda: torch.Tensor | None = None  # (k,) float32 share of the point's own image in the mix
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -97,9 +97,9 @@ class EagerSteps:
         self.model, self.data, self.spec = model, data, spec
         self.fast = compiled(model) if spec.compiled else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
-        self.forgetting = Forgetting(len(data.given), data.given.device) if track else None
+        self.forgetting = Forgetting(len(data.given_labels), data.given_labels.device) if track else None
 
-    def epoch(self, plan: Plan) -> torch.Tensor:
+    def run_epoch(self, plan: Plan) -> torch.Tensor:
         """Train in batches, each point's loss times its weight, mean over the batch; the tail batch is trained on too.
 
         Returns (3,) float64 on the device, sums over the epoch: weighted loss, hits on the given labels, hits on the true.
@@ -109,7 +109,7 @@ class EagerSteps:
         self.model.train()
         totals = torch.zeros(3, dtype=torch.float64, device=plan.order.device)
         for start in range(0, len(plan.order), self.spec.batch_size):
-            totals += self._step(plan, slice(start, start + self.spec.batch_size))
+            totals += self._batch(plan, slice(start, start + self.spec.batch_size))
         return totals
 
     def cost(self, points: int) -> tuple[int, int]:
@@ -134,10 +134,10 @@ class EagerSteps:
             for name, value in vars(self.forgetting).items():
                 value.copy_(state["forgetting"][name])
 
-    def _step(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
+    def _batch(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
         """One step on the plan's positions `at`; its part of the epoch's totals."""
         index = plan.order[at]
-        given = self.data.given[index]
+        given = self.data.given_labels[index]
         logits = self._logits(self._images(plan, at, index))
         losses = F.cross_entropy(logits, given, reduction="none") * self._weights(plan, at)  # (b,)
         self._descend(losses.mean())
@@ -158,7 +158,7 @@ class EagerSteps:
         images = self.data.images.augmented(index, plan.crops)
         if plan.partners is not None:
             images = torch.lerp(
-                self.data.images.augmented(plan.partners[at], plan.crops), images, plan.shares[at][:, None, None, None]
+                self.data.images.augmented(plan.partners[at], plan.crops), images, plan.mixup_lambda[at][:, None, None, None]
             )
         return images
 
@@ -172,4 +172,4 @@ class EagerSteps:
         hits = guess == given
         if self.forgetting:
             self.forgetting.see(index, hits)
-        return torch.stack([losses.sum(), hits.sum(), (guess == self.data.true[index]).sum()])
+        return torch.stack([losses.sum(), hits.sum(), (guess == self.data.true_labels[index]).sum()])

@@ -29,20 +29,20 @@ class RawClusterSteps(EagerSteps):
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
         with torch.no_grad():
-            features = embeddings.points(model, data.images, data.given, "feature", spec.precision)
+            features = embeddings.points(model, data.images, data.given_labels, "feature", spec.precision)
             self.setup = len(features)
             for parameter in model.fc.parameters():
                 parameter.zero_()
         self.inputs = torch.cat([features, features.new_ones(len(features), 1)], 1)  # (n, 65): the bias is a weight
-        given = data.given.cpu().numpy()
+        given = data.given_labels.cpu().numpy()
         points, ratio = features.cpu().numpy(), min(1.0, CLUSTERS * int(given.max() + 1) / len(given))
         picks = SELECTORS["facility_location"](points, given, ratio, None).indices
         self.cluster = torch.from_numpy(weights.assign(points, given, picks)).to(features.device)  # (n,)
         self.share = torch.bincount(self.cluster, minlength=len(picks)) / len(given)  # p_c
         self.zeta = features.new_zeros(len(picks), model.fc.out_features, self.inputs.shape[1])
 
-    def epoch(self, plan: Plan) -> torch.Tensor:
-        """As EagerSteps.epoch; the snapshot is taken when the epoch begins."""
+    def run_epoch(self, plan: Plan) -> torch.Tensor:
+        """As EagerSteps.run_epoch; the snapshot is taken when the epoch begins."""
         self.model.eval()
         with torch.no_grad():
             self.snapshot = self._parameters()
@@ -52,14 +52,14 @@ class RawClusterSteps(EagerSteps):
             self.lr = plan.lr
             totals = torch.zeros(3, dtype=torch.float64, device=plan.order.device)
             for start in range(0, len(plan.order), self.spec.batch_size):
-                totals += self._step(plan, slice(start, start + self.spec.batch_size))
+                totals += self._batch(plan, slice(start, start + self.spec.batch_size))
         return totals
 
     def cost(self, points: int) -> tuple[int, int]:
         """The network is passed once, at the start, for the features (`setup`)."""
         return 0, 0
 
-    def _step(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
+    def _batch(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
         index = plan.order[at]
         parameters = self._parameters()
         logits = self.inputs[index] @ parameters.T
@@ -67,7 +67,7 @@ class RawClusterSteps(EagerSteps):
         moved = parameters - self.lr * estimate
         self.model.fc.weight.copy_(moved[:, :-1])
         self.model.fc.bias.copy_(moved[:, -1])
-        given = self.data.given[index]
+        given = self.data.given_labels[index]
         return self._tally(index, given, logits, F.cross_entropy(logits, given, reduction="none"))
 
     def estimate(self, parameters: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ class RawClusterSteps(EagerSteps):
     def _gradient(self, parameters: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """(b, classes, 65) gradient of each point's cross entropy with respect to the linear layer."""
         inputs = self.inputs[index]
-        residual = F.softmax(inputs @ parameters.T, 1) - F.one_hot(self.data.given[index], parameters.shape[0])
+        residual = F.softmax(inputs @ parameters.T, 1) - F.one_hot(self.data.given_labels[index], parameters.shape[0])
         return residual[:, :, None] * inputs[:, None, :]
 
     def _parameters(self) -> torch.Tensor:

@@ -25,17 +25,17 @@ class ReweightSteps(EagerSteps):
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
-        order = rng.stream(spec.seed, "clean_set").permutation(len(data.given))[: spec.clean_set]
-        self.clean = torch.from_numpy(order).to(data.given.device)  # (clean_set,) indices whose true labels are used
+        order = rng.stream(spec.seed, "clean_set").permutation(len(data.given_labels))[: spec.clean_set]
+        self.clean = torch.from_numpy(order).to(data.given_labels.device)  # (clean_set,) indices whose true labels are used
 
     def cost(self, points: int) -> tuple[int, int]:
         """Virtual and real forward of the batch, forward of the clean set; backward of each, and the double backward."""
         clean = math.ceil(points / self.spec.batch_size) * len(self.clean)
         return 2 * points + clean, 3 * points + clean
 
-    def _step(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
+    def _batch(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
         index = plan.order[at]
-        given = self.data.given[index]
+        given = self.data.given_labels[index]
         images = self._images(plan, at, index)
         weights = self.weigh(images, given, self.data.images.augmented(self.clean, plan.crops), plan.lr)
         logits = self._logits(images)
@@ -50,7 +50,7 @@ class ReweightSteps(EagerSteps):
         loss = (eps * F.cross_entropy(self._virtual(parameters, images), given, reduction="none")).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
         moved = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients)}
-        clean_loss = F.cross_entropy(self._virtual(moved, clean), self.data.true[self.clean])
+        clean_loss = F.cross_entropy(self._virtual(moved, clean), self.data.true_labels[self.clean])
         weights = (-torch.autograd.grad(clean_loss, eps)[0]).clamp(min=0)
         return weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
