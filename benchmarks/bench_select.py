@@ -30,8 +30,23 @@ import numpy as np
 
 METHODS = ("robustfl", "apricot-select lazy", "submodlib LazyGreedy")
 SIZES, RATIOS, DIMENSIONS = (1000, 2500, 5000, 6000), (0.1, 0.4, 0.8), 64
-FIELDS = ("method", "n", "ratio", "k", "seconds", "wall", "fastest", "first_call", "peak_mib", "f", "f_relative", "times_slower",
-          "fixed_cost", "times_slower_without", "short_picks")  # fmt: skip
+FIELDS = (
+    "method",
+    "n",
+    "ratio",
+    "k",
+    "seconds",
+    "wall",
+    "fastest",
+    "first_call",
+    "peak_mib",
+    "f",
+    "f_relative",
+    "times_slower",
+    "fixed_cost",
+    "times_slower_without",
+    "short_picks",
+)
 
 
 def robustfl_call(similarity: np.ndarray, step: float):
@@ -44,7 +59,9 @@ def apricot_call(similarity: np.ndarray, step: float):
     from apricot import FacilityLocationSelection
 
     matrix = similarity * step  # (n, n) float64, what apricot works on
-    return lambda k: FacilityLocationSelection(k, metric="precomputed", optimizer="lazy").fit(matrix).ranking
+    return lambda k: (
+        FacilityLocationSelection(k, metric="precomputed", optimizer="lazy").fit(matrix).ranking
+    )
 
 
 def submodlib_call(similarity: np.ndarray, step: float):
@@ -54,7 +71,13 @@ def submodlib_call(similarity: np.ndarray, step: float):
 
     def call(k: int) -> np.ndarray:
         function = FacilityLocationFunction(n=n, mode="dense", sijs=matrix, separate_rep=False)
-        found = function.maximize(k, optimizer="LazyGreedy", stopIfZeroGain=False, stopIfNegativeGain=False, show_progress=False)
+        found = function.maximize(
+            k,
+            optimizer="LazyGreedy",
+            stopIfZeroGain=False,
+            stopIfNegativeGain=False,
+            show_progress=False,
+        )
         return np.array([index for index, _ in found])
 
     return call
@@ -86,14 +109,24 @@ def one(method: str, n: int, k: int, repeats: int) -> dict:
         small(8)
         fixed.append(time.process_time() - start)
     return {
-        "seconds": statistics.median(times[1:]), "wall": statistics.median(walls[1:]), "fastest": min(times[1:]), "first_call": times[0], "peak_mib": peak,
-        "f": value, "short_picks": short, "fixed_cost": statistics.median(fixed),
-    }  # fmt: skip
+        "seconds": statistics.median(times[1:]),
+        "wall": statistics.median(walls[1:]),
+        "fastest": min(times[1:]),
+        "first_call": times[0],
+        "peak_mib": peak,
+        "f": value,
+        "short_picks": short,
+        "fixed_cost": statistics.median(fixed),
+    }
 
 
 def audit(similarity: np.ndarray, picks: np.ndarray) -> tuple[int, int]:
     """(picks whose gain was not the largest of their step, F), in whole numbers; as in `greedy_numpy`, with picks given."""
-    best, gain, short = np.zeros(len(similarity), dtype=np.int32), similarity.sum(0, dtype=np.int64), 0
+    best, gain, short = (
+        np.zeros(len(similarity), dtype=np.int32),
+        similarity.sum(0, dtype=np.int64),
+        0,
+    )
     for pick in picks:
         short += int(gain[pick] < gain.max())
         rose = np.flatnonzero(similarity[pick] > best)
@@ -113,29 +146,65 @@ def measure(sizes, ratios, repeats: int) -> list[dict]:
             ours = None
             for method in METHODS:
                 k = int(ratio * n)
-                command = [sys.executable, __file__, "--one", method, str(n), str(k), "--repeats", str(repeats)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--one",
+                    method,
+                    str(n),
+                    str(k),
+                    "--repeats",
+                    str(repeats),
+                ]
                 done = subprocess.run(
-                    command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True,
+                    command,
+                    env={**os.environ, **threads},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
                     preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-                )  # fmt: skip
-                row = {"method": method, "n": n, "ratio": ratio, "k": k, **json.loads(done.stdout.splitlines()[-1])}
+                )
+                row = {
+                    "method": method,
+                    "n": n,
+                    "ratio": ratio,
+                    "k": k,
+                    **json.loads(done.stdout.splitlines()[-1]),
+                }
                 ours = ours or row
-                row |= {"f_relative": row["f"] / ours["f"], "times_slower": row["seconds"] / ours["seconds"]}
-                row["times_slower_without"] = (row["seconds"] - row["fixed_cost"]) / (ours["seconds"] - ours["fixed_cost"])
+                row |= {
+                    "f_relative": row["f"] / ours["f"],
+                    "times_slower": row["seconds"] / ours["seconds"],
+                }
+                row["times_slower_without"] = (row["seconds"] - row["fixed_cost"]) / (
+                    ours["seconds"] - ours["fixed_cost"]
+                )
                 rows.append(row)
-                print(f"n {n}, k {k}, {method}: {row['seconds']:.4f} s, {row['times_slower']:.1f} x", file=sys.stderr)
+                print(
+                    f"n {n}, k {k}, {method}: {row['seconds']:.4f} s, {row['times_slower']:.1f} x",
+                    file=sys.stderr,
+                )
     return rows
 
 
 def exponent(rows: list[dict], method: str, ratio: float) -> float:
     """Slope of log time over log n."""
     own = [row for row in rows if row["method"] == method and row["ratio"] == ratio]
-    return float(np.polyfit(np.log([r["n"] for r in own]), np.log([r["seconds"] for r in own]), 1)[0])
+    return float(
+        np.polyfit(np.log([r["n"] for r in own]), np.log([r["seconds"] for r in own]), 1)[0]
+    )
 
 
 def machine() -> str:
     """The processor, cores and memory, as the operating system tells."""
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in open("/proc/cpuinfo")
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[2]
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; other work shared it (load {load:.1f} over the last 15 minutes)"
@@ -144,54 +213,78 @@ def machine() -> str:
 def versions() -> str:
     from importlib.metadata import version
 
-    return ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "apricot-select", "submodlib-py"))
+    return ", ".join(
+        f"{name} {version(name)}" for name in ("numpy", "numba", "apricot-select", "submodlib-py")
+    )
 
 
 def report(rows: list[dict], repeats: int) -> str:
     """The Markdown page. Ratios first: they carry over to other machines better than seconds do."""
     lines = [
-        "# Exact greedy facility location, side by side", "",
-        "Made by `python benchmarks/bench_select.py` (`make bench-select`); every number is in `selection.csv`.", "",
-        f"Machine: {machine()}.", f"Python {platform.python_version()}, {versions()}. One thread pinned to one core.", "",
+        "# Exact greedy facility location, side by side",
+        "",
+        "Made by `python benchmarks/bench_select.py` (`make bench-select`); every number is in `selection.csv`.",
+        "",
+        f"Machine: {machine()}.",
+        f"Python {platform.python_version()}, {versions()}. One thread pinned to one core.",
+        "",
         f"All methods get the same similarities ({DIMENSIONS}-dimensional normal points, seed 0); greedy only, distances not counted;",
         f"median CPU seconds of {repeats} calls after the first, all methods in turn in one run; median wall / CPU time was",
         f"{statistics.median(r['wall'] / r['seconds'] for r in rows):.2f}, at worst {max(r['wall'] / r['seconds'] for r in rows):.2f} (other work). What is claimed is the ratio, not the seconds.",
         "`without`: less each method's fixed cost, a call on 20 points; for apricot-select that is its compilation at every call.",
-        "Blank where the fixed cost is over four fifths of the time: what is left is then noise.", "",
-        "| n | k | " + " | ".join(f"{m}, times slower (without)" for m in METHODS[1:]) + " | " + " | ".join(f"{m}, s" for m in METHODS) + " |",
+        "Blank where the fixed cost is over four fifths of the time: what is left is then noise.",
+        "",
+        "| n | k | "
+        + " | ".join(f"{m}, times slower (without)" for m in METHODS[1:])
+        + " | "
+        + " | ".join(f"{m}, s" for m in METHODS)
+        + " |",
         "|" + "---:|" * (2 + 2 + 3),
-    ]  # fmt: skip
+    ]
     instances = sorted({(row["n"], row["ratio"]) for row in rows})
     table = {(row["n"], row["ratio"], row["method"]): row for row in rows}
     for n, ratio in instances:
         own = [table[n, ratio, method] for method in METHODS]
-        cells = [f"{row['times_slower']:.1f}{without(row)}" for row in own[1:]] + [f"{row['seconds']:.4f}" for row in own]
+        cells = [f"{row['times_slower']:.1f}{without(row)}" for row in own[1:]] + [
+            f"{row['seconds']:.4f}" for row in own
+        ]
         lines.append(f"| {n} | {own[0]['k']} | " + " | ".join(cells) + " |")
     lines += [
-        "", "| method | first call, s (largest) | fixed cost, s (median) | peak memory above the matrix, MiB (largest) | F / F(robustfl), least and greatest | picks short of the largest gain | exponent of growth, ratio "
-        + ", ".join(map(str, sorted({row["ratio"] for row in rows}))) + " |", "|---|---:|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
+        "",
+        "| method | first call, s (largest) | fixed cost, s (median) | peak memory above the matrix, MiB (largest) | F / F(robustfl), least and greatest | picks short of the largest gain | exponent of growth, ratio "
+        + ", ".join(map(str, sorted({row["ratio"] for row in rows})))
+        + " |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for method in METHODS:
         own = [row for row in rows if row["method"] == method]
         relative = [row["f_relative"] for row in own]
-        growth = ", ".join(f"{exponent(rows, method, ratio):.2f}" for ratio in sorted({row["ratio"] for row in rows}))
+        growth = ", ".join(
+            f"{exponent(rows, method, ratio):.2f}"
+            for ratio in sorted({row["ratio"] for row in rows})
+        )
         lines.append(
             f"| {method} | {max(r['first_call'] for r in own):.2f} "
             f"| {statistics.median(r['fixed_cost'] for r in own):.4f} | {max(r['peak_mib'] for r in own):.0f} "
             f"| {min(relative):.9f}, {max(relative):.9f} | {sum(r['short_picks'] for r in own)} | {growth} |"
         )
     lines += [
-        "", "First call: robustfl's code is compiled once per installation (some seconds, not shown) and then loaded from disk.",
+        "",
+        "First call: robustfl's code is compiled once per installation (some seconds, not shown) and then loaded from disk.",
         "F: sum of the similarities of all points to their nearest pick, in whole grid units. Where no pick is short, a difference",
-        "in F comes from ties alone: each method breaks them by a rule of its own, and what follows may be worth more or less.", "",
-        "![time against n](selection.svg)", "",
-    ]  # fmt: skip
+        "in F comes from ties alone: each method breaks them by a rule of its own, and what follows may be worth more or less.",
+        "",
+        "![time against n](selection.svg)",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def without(row: dict) -> str:
     """The ratio less the fixed costs, where enough of the time is left for it to mean something."""
-    return f" ({row['times_slower_without']:.1f})" if row["fixed_cost"] <= 0.8 * row["seconds"] else ""
+    return (
+        f" ({row['times_slower_without']:.1f})" if row["fixed_cost"] <= 0.8 * row["seconds"] else ""
+    )
 
 
 def plot(rows: list[dict], path: Path) -> None:
@@ -206,7 +299,15 @@ def plot(rows: list[dict], path: Path) -> None:
         for style, ratio in zip((":", "-", "--"), sorted({row["ratio"] for row in rows})):
             own = [row for row in rows if row["method"] == method and row["ratio"] == ratio]
             label = f"{method}, ratio {ratio}"
-            axes.loglog([r["n"] for r in own], [r["seconds"] for r in own], style, color=colour, marker="o", markersize=3, label=label)
+            axes.loglog(
+                [r["n"] for r in own],
+                [r["seconds"] for r in own],
+                style,
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=label,
+            )
     axes.set(xlabel="points of the class", ylabel="CPU seconds, greedy only, one thread")
     axes.legend(fontsize=6)
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
@@ -214,11 +315,20 @@ def plot(rows: list[dict], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one", nargs=3, metavar=("METHOD", "N", "K"), help="measure one case in this process, print JSON")
+    parser.add_argument(
+        "--one",
+        nargs=3,
+        metavar=("METHOD", "N", "K"),
+        help="measure one case in this process, print JSON",
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS)
-    parser.add_argument("--repeats", type=int, default=5, help="calls after the first (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="calls after the first (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)"
+    )
     args = parser.parse_args()
     if args.one:
         print(json.dumps(one(args.one[0], int(args.one[1]), int(args.one[2]), args.repeats)))
@@ -228,7 +338,15 @@ def main() -> None:
     with open(args.out / "selection.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: f"{v:.6g}" if isinstance(v := row[name], float) and name != "f_relative" else v for name in FIELDS} for row in rows)
+        writer.writerows(
+            {
+                name: f"{v:.6g}"
+                if isinstance(v := row[name], float) and name != "f_relative"
+                else v
+                for name in FIELDS
+            }
+            for row in rows
+        )
     (args.out / "selection.md").write_text(report(rows, args.repeats))
     plot(rows, args.out / "selection.svg")
 

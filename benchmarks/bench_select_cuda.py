@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 import robustfl
-
 from robustfl.selection.distances import ClassPoints, by_class
 from robustfl.selection.greedy import dispatch, fixed_point
 
@@ -42,19 +41,28 @@ def milliseconds(work, device: torch.device) -> float:
     return statistics.median([once() for _ in range(WARM + CALLS)][WARM:])
 
 
-def measure(count: int, n: int, engine: str, device: torch.device) -> tuple[list[float], list[np.ndarray]]:
+def measure(
+    count: int, n: int, engine: str, device: torch.device
+) -> tuple[list[float], list[np.ndarray]]:
     """([greedy, distances and greedy, robustfl.select] in ms, the picks of each class)."""
-    points = torch.from_numpy(np.random.default_rng(0).normal(size=(count * n, D)).astype(np.float32)).to(device)
+    points = torch.from_numpy(
+        np.random.default_rng(0).normal(size=(count * n, D)).astype(np.float32)
+    ).to(device)
     labels = np.arange(count * n) % count
-    clouds = [ClassPoints(points[torch.from_numpy(where).to(device)]) for _, where in by_class(labels)]
+    clouds = [
+        ClassPoints(points[torch.from_numpy(where).to(device)]) for _, where in by_class(labels)
+    ]
     wanted = [int(RATIO * n)] * count
-    matrices = [fixed_point.similarity(cloud.matrix(), cloud.max_distance)[0] for cloud in clouds]  # the same for every engine
+    matrices = [
+        fixed_point.similarity(cloud.matrix(), cloud.max_distance)[0] for cloud in clouds
+    ]  # the same for every engine
     if engine == "triton":
         from robustfl.selection.greedy import triton_engine
 
         greedy = lambda: triton_engine.greedy(matrices, wanted)  # noqa: E731
     else:
         from robustfl.selection.greedy import torch_engine
+
         greedy = lambda: [torch_engine.greedy(m, k) for m, k in zip(matrices, wanted)]  # noqa: E731
     times = [
         milliseconds(greedy, device),
@@ -68,32 +76,54 @@ def page(cases, device: torch.device) -> str:
     from machine import describe
 
     lines = [
-        "# Selection on a GPU", "",
+        "# Selection on a GPU",
+        "",
         f"Made by `PYTHONPATH=. python benchmarks/bench_select_cuda.py`. Normal points in {D} dimensions, ratio {RATIO:g}; "
-        f"medians of {CALLS} calls after {WARM}. Machine: {describe()}.", "",
+        f"medians of {CALLS} calls after {WARM}. Machine: {describe()}.",
+        "",
         "| classes x points | engine | greedy, ms | distances and greedy, ms | `robustfl.select`, ms | target, ms | picks equal Triton's |",
         "|---|---|---:|---:|---:|---:|---|",
-    ]  # fmt: skip
+    ]
     for count, n, target in cases:
         reference = None
         for engine in ("triton", "torch"):
             if engine == "triton" and (device.type != "cuda" or not find_spec("triton")):
                 continue
             times, picks = measure(count, n, engine, device)
-            same = "" if reference is None else "yes" if all(map(np.array_equal, picks, reference)) else "NO"
+            same = (
+                ""
+                if reference is None
+                else "yes"
+                if all(map(np.array_equal, picks, reference))
+                else "NO"
+            )
             reference = picks if engine == "triton" else reference
-            lines.append(f"| {count} x {n} | {engine} | " + " | ".join(f"{t:.1f}" for t in times) + f" | {target:.0f} | {same} |")
+            lines.append(
+                f"| {count} x {n} | {engine} | "
+                + " | ".join(f"{t:.1f}" for t in times)
+                + f" | {target:.0f} | {same} |"
+            )
             print(lines[-1], file=sys.stderr)
     return "\n".join([*lines, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
-    parser.add_argument("--device", default="cuda", help="cpu tries the script with the torch engine (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda",
+        help="cpu tries the script with the torch engine (default: %(default)s)",
+    )
     parser.add_argument("--points", type=int, help="points of a class, to try the script")
     parser.add_argument(
-        "--sizes", type=int, nargs=3, metavar=("COLUMNS", "ROWS", "WARPS"), help="other ones for the Triton kernel, to tune it"
+        "--sizes",
+        type=int,
+        nargs=3,
+        metavar=("COLUMNS", "ROWS", "WARPS"),
+        help="other ones for the Triton kernel, to tune it",
     )
     args = parser.parse_args()
     if args.sizes:

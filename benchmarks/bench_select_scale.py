@@ -55,9 +55,15 @@ def run(case: str) -> None:
         return len(robustfl.select(mixed, method="set_cover", ratio=43105 / N, cover_radius=radius))
 
     if case in ("cover", "bisect"):
-        mixed = (r.normal(size=(N, 16)) @ r.normal(size=(16, D)) + 0.3 * r.normal(size=(N, D))).astype(np.float32)
+        mixed = (
+            r.normal(size=(N, 16)) @ r.normal(size=(16, D)) + 0.3 * r.normal(size=(N, D))
+        ).astype(np.float32)
         robustfl.select(mixed[:300], method="set_cover", ratio=0.5)  # compile or load
-        radius = None if case == "bisect" else robustfl.select(mixed, method="set_cover", ratio=43105 / N).radius
+        radius = (
+            None
+            if case == "bisect"
+            else robustfl.select(mixed, method="set_cover", ratio=43105 / N).radius
+        )
         work = lambda: cover(radius)  # noqa: E731
     elif case in ("compile", "load"):
         work = lambda: len(robustfl.select(points[:100], ratio=0.5))  # noqa: E731
@@ -85,7 +91,9 @@ def run(case: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES, help="run one case in this process, print JSON")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)"
+    )
     args = parser.parse_args()
     if args.case:
         run(args.case)
@@ -93,11 +101,16 @@ def main() -> None:
     from bench_select import machine
 
     lines = [
-        "# Selection at the study's size", "", "Made by `python benchmarks/bench_select_scale.py`. 50,000 points in 64 dimensions.", "",
+        "# Selection at the study's size",
+        "",
+        "Made by `python benchmarks/bench_select_scale.py`. 50,000 points in 64 dimensions.",
+        "",
         f"Machine: {machine()}. Median of three calls, except the first calls.",
-        "Seconds on the clock far above CPU seconds per thread mean that other work held the cores.", "",
-        "| what | threads | seconds | CPU seconds of all threads | peak memory of the process, MiB |", "|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
+        "Seconds on the clock far above CPU seconds per thread mean that other work held the cores.",
+        "",
+        "| what | threads | seconds | CPU seconds of all threads | peak memory of the process, MiB |",
+        "|---|---:|---:|---:|---:|",
+    ]
     with tempfile.TemporaryDirectory(prefix="numba cache ") as cache:
         for case in ("compile", "load", "exact", "select", "cover", "bisect"):
             threads, what = CASES[case]
@@ -107,7 +120,11 @@ def main() -> None:
                 | {"NUMBA_CACHE_DIR": cache}
             )
             done = subprocess.run(
-                [sys.executable, __file__, "--case", case], env=env, stdout=subprocess.PIPE, text=True, check=True
+                [sys.executable, __file__, "--case", case],
+                env=env,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
             found = json.loads(done.stdout)
             lines.append(

@@ -41,7 +41,9 @@ TARGETS = {("graph", 32, 1): 30_000, ("graph", 32, 8): 100_000}
 def synthetic(n: int, device: torch.device) -> Data:
     """n training images (and as test set the first of them) of random pixels and labels."""
     r = np.random.default_rng(0)
-    images = Images.of(r.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3, device)
+    images = Images.of(
+        r.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3, device
+    )
     labels = torch.from_numpy(r.integers(0, 10, n)).to(device)
     return Data(images, labels, labels, images, labels)
 
@@ -50,9 +52,11 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
     """Of `runs` runs at once, each in a thread with its own model: median of three measurements of two epochs each."""
     device, n = data.given_labels.device, len(data.given_labels)
     plan = Plan(
-        torch.arange(n, device=device), torch.ones(n, device=device),
-        augment.draw_crops(0, 0, n).to(device), 0.1,
-    )  # fmt: skip
+        torch.arange(n, device=device),
+        torch.ones(n, device=device),
+        augment.draw_crops(0, 0, n).to(device),
+        0.1,
+    )
     ways = [kind(new_model(spec, device), data, spec) for _ in range(runs)]
     if device.type == "cuda":
         torch.cuda.synchronize()  # made on this thread's stream, used on others
@@ -85,7 +89,9 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
     errors = [future.exception() for future in futures if future.exception()]
     for error in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)):
         raise error
-    return statistics.median(count * runs * n / spent for count, spent in zip(EPOCHS[1:], seconds[1:]))
+    return statistics.median(
+        count * runs * n / spent for count, spent in zip(EPOCHS[1:], seconds[1:])
+    )
 
 
 def determinism(spec: RunSpec, kind: type, data: Data) -> str:
@@ -104,11 +110,14 @@ def page(data: Data, ways: dict) -> str:
     from machine import describe
 
     lines = [
-        "# Training steps on a GPU", "",
+        "# Training steps on a GPU",
+        "",
         f"Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, {len(data.given_labels):,} images an epoch. "
-        f"Machine: {describe()}.", "",
-        "| batch | steps | runs at once | images/s | of eager | target, images/s |", "|---:|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
+        f"Machine: {describe()}.",
+        "",
+        "| batch | steps | runs at once | images/s | of eager | target, images/s |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     for batch in (32, 128):
@@ -118,8 +127,12 @@ def page(data: Data, ways: dict) -> str:
             for runs in together:
                 try:
                     speed = images_per_second(spec, kind, data, runs)
-                except Exception as error:  # a way that fails must not cost the figures of the others
-                    lines.append(f"| {batch} | {name} | {runs} | failed: {str(error).splitlines()[0][:80]} | | |")
+                except (
+                    Exception
+                ) as error:  # a way that fails must not cost the figures of the others
+                    lines.append(
+                        f"| {batch} | {name} | {runs} | failed: {str(error).splitlines()[0][:80]} | | |"
+                    )
                 else:
                     eager = eager or speed
                     target = TARGETS.get((name, batch, runs))
@@ -128,14 +141,24 @@ def page(data: Data, ways: dict) -> str:
                     )
                 print(lines[-1], file=sys.stderr, flush=True)
     last = list(ways.values())[-1][0]
-    return "\n".join([*lines, "", determinism(RunSpec(batch_size=128, precision="bf16"), last, data), ""])
+    return "\n".join(
+        [*lines, "", determinism(RunSpec(batch_size=128, precision="bf16"), last, data), ""]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)")
-    parser.add_argument("--device", default="cuda", help="cpu tries the script, eager steps only (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=50_000, help="images an epoch (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/benchmarks"), help="folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda",
+        help="cpu tries the script, eager steps only (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images", type=int, default=50_000, help="images an epoch (default: %(default)s)"
+    )
     args = parser.parse_args()
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -148,6 +171,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # both before CUDA starts, as the command line does
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # both before CUDA starts, as the command line does
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     main()

@@ -49,8 +49,14 @@ class PilImages(Dataset):
         import_datasets()  # torchvision beside a CPU-only torch
         from torchvision import transforms
 
-        moves = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()] if augmented else []
-        self.transform = transforms.Compose([*moves, transforms.ToTensor(), transforms.Normalize(kind.mean, kind.std)])
+        moves = (
+            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+            if augmented
+            else []
+        )
+        self.transform = transforms.Compose(
+            [*moves, transforms.ToTensor(), transforms.Normalize(kind.mean, kind.std)]
+        )
         self.images, self.labels = images.transpose(0, 2, 3, 1), labels.astype(np.int64)
 
     def __len__(self) -> int:
@@ -84,14 +90,19 @@ def reference_epoch(arrays, kept, test, kind) -> dict[str, float]:
     subset = np.concatenate(picks)
     selected = time.perf_counter()
     model.train()
-    for x, y in DataLoader(PilImages(images[subset], labels[subset], kind, augmented=True), 128, shuffle=True):
+    for x, y in DataLoader(
+        PilImages(images[subset], labels[subset], kind, augmented=True), 128, shuffle=True
+    ):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
     trained = time.perf_counter()
     model.eval()
     with torch.no_grad():
-        for x, _y in DataLoader(PilImages(arrays.test_images[test], arrays.test_labels[test], kind, augmented=False), 128):
+        for x, _y in DataLoader(
+            PilImages(arrays.test_images[test], arrays.test_labels[test], kind, augmented=False),
+            128,
+        ):
             model(x)
     return dict(zip(PARTS, (selected - start, trained - selected, time.perf_counter() - trained)))
 
@@ -121,14 +132,20 @@ def epoch(name: str, images: int, options: Options) -> dict[str, float]:
         return reference_epoch(arrays, kept, kept[: images // 5], data.DATASETS["cifar10"])
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
-    base = RunSpec(epochs=2, subset=images, test_subset=images // 5, method="facility_location", ratio=0.5)
+    base = RunSpec(
+        epochs=2, subset=images, test_subset=images // 5, method="facility_location", ratio=0.5
+    )
     return our_epoch(dataclasses.replace(base, **WAYS[name]), options)
 
 
 def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
-    fresh = multiprocessing.get_context("spawn")  # a process for each way: no other's compiled code, none of its memory
+    fresh = multiprocessing.get_context(
+        "spawn"
+    )  # a process for each way: no other's compiled code, none of its memory
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=fresh)) for name in WAYS}
+        processes = {
+            name: stack.enter_context(ProcessPoolExecutor(1, mp_context=fresh)) for name in WAYS
+        }
         for name in WAYS:  # the first epoch of a process, which compiles, is kept out
             start = time.perf_counter()
             processes[name].submit(epoch, name, 1000, options).result()
@@ -138,11 +155,18 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
             for name in WAYS:
                 seconds[name].append(processes[name].submit(epoch, name, images, options).result())
                 print(name, {k: round(v, 2) for k, v in seconds[name][-1].items()}, flush=True)
-    total = {name: statistics.median(sum(r.values()) for r in rows) for name, rows in seconds.items()}
-    lines = ["| way | reference / way | select | train | evaluate | epoch, seconds |", "|---|---|---|---|---|---|"]
+    total = {
+        name: statistics.median(sum(r.values()) for r in rows) for name, rows in seconds.items()
+    }
+    lines = [
+        "| way | reference / way | select | train | evaluate | epoch, seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, rows in seconds.items():
         parts = " | ".join(f"{statistics.median(r[p] for r in rows):.1f}" for p in PARTS)
-        lines.append(f"| {name} | {total['reference loop'] / total[name]:.2f} | {parts} | {total[name]:.1f} |")
+        lines.append(
+            f"| {name} | {total['reference loop'] / total[name]:.2f} | {parts} | {total[name]:.1f} |"
+        )
     note = (
         f"The compiled way compiles once a process, kept out of the table: here {compiling:.0f} s with a first small epoch, "
         "less where an earlier process left its code on disk, more where none did."
@@ -186,9 +210,11 @@ def ceiling(images: int, reference: float, training: dict[str, float]) -> list[s
         f"fp32 and {speed['bf16'] / 1e9:.0f} in bf16 on one core here. At {faster}'s speed, the "
         f"faster, the {flops / 1e12:.2f} TFLOP of this epoch's convolutions alone, forward and backward, "
         f"take {seconds:.1f} s: {reference / seconds:.2f} times the reference loop's speed. "
-        f"Training alone is bound to {bound:.0f} images/s.", "",
-        "| way | training, images/s | share of the bound |", "|---|---:|---:|",
-    ]  # fmt: skip
+        f"Training alone is bound to {bound:.0f} images/s.",
+        "",
+        "| way | training, images/s | share of the bound |",
+        "|---|---:|---:|",
+    ]
     for name, spent in training.items():
         reached = images / 2 / spent
         lines.append(f"| {name} | {reached:.0f} | {100 * reached / bound:.0f} % |")
@@ -226,21 +252,40 @@ on a GPU."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=6000, help="training images of the CPU comparison (50000 = all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=6000,
+        help="training images of the CPU comparison (50000 = all)",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cache", default="cache")
-    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks/training.md"), help="default: %(default)s")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        default=Path("docs/benchmarks/training.md"),
+        help="default: %(default)s",
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     options = Options(cache=args.cache)
     page = [
-        "# Training: one epoch, ours beside a plain loop", "",
+        "# Training: one epoch, ours beside a plain loop",
+        "",
         f"Made by `make bench-train` ({args.images} images of CIFAR-10, half of them trained on, {args.images // 5} test"
-        f" images, one thread, medians of {args.repeats} in turn). Machine: {describe()}. It is shared: ratios count.", "",
-        *cpu_table(args.images, args.repeats, options), "",
-        determinism(RunSpec(model="resnet8"), EagerSteps, synthetic(2000, torch.device("cpu"))), "", "## GPU", "", ELSEWHERE,
-    ]  # fmt: skip
+        f" images, one thread, medians of {args.repeats} in turn). Machine: {describe()}. It is shared: ratios count.",
+        "",
+        *cpu_table(args.images, args.repeats, options),
+        "",
+        determinism(RunSpec(model="resnet8"), EagerSteps, synthetic(2000, torch.device("cpu"))),
+        "",
+        "## GPU",
+        "",
+        ELSEWHERE,
+    ]
     write_text(args.page, "\n".join(page) + "\n")
     print(f"wrote {args.page}")
 

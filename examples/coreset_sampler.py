@@ -10,7 +10,9 @@ from robustfl.selection.sampler import Indexed
 torch.manual_seed(0)
 labels = torch.randint(3, (1200,))
 inputs = torch.randn(1200, 20) + 2 * nn.functional.one_hot(labels, 20)
-noisy = torch.where(torch.rand(1200) < 0.3, torch.randint(3, (1200,)), labels)  # a fifth of the labels is wrong
+noisy = torch.where(
+    torch.rand(1200) < 0.3, torch.randint(3, (1200,)), labels
+)  # a fifth of the labels is wrong
 data = TensorDataset(inputs[:900], noisy[:900])
 
 model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
@@ -20,10 +22,14 @@ loader = DataLoader(Indexed(data), batch_size=32, sampler=sampler)
 
 for epoch in range(10):
     for x, y, index in loader:
-        loss = (nn.functional.cross_entropy(model(x), y, reduction="none") * sampler.weights[index]).mean()
+        loss = (
+            nn.functional.cross_entropy(model(x), y, reduction="none") * sampler.weights[index]
+        ).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
         accuracy = (model(inputs[900:]).argmax(1) == labels[900:]).float().mean()
-    print(f"epoch {epoch}: trained on {len(sampler)} of {len(data)} points, accuracy on clean labels {accuracy:.3f}")
+    print(
+        f"epoch {epoch}: trained on {len(sampler)} of {len(data)} points, accuracy on clean labels {accuracy:.3f}"
+    )

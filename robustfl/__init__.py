@@ -8,7 +8,11 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 __all__ = ["CoresetSampler", "Selection", "select"]
-_HOMES = {"select": "robustfl.selection", "Selection": "robustfl.selection", "CoresetSampler": "robustfl.selection.sampler"}
+_HOMES = {
+    "select": "robustfl.selection",
+    "Selection": "robustfl.selection",
+    "CoresetSampler": "robustfl.selection.sampler",
+}
 
 
 def __getattr__(name: str):

@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say to it
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader has gone: nothing to say to it
         return 0
     except ValueError as error:  # StudyError and SpecError among them
         print(f"robustfl: {error}", file=sys.stderr)
@@ -47,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "robustfl", description="Train on selected and weighted subsets of the data, and reproduce the study of it.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        "robustfl",
+        description="Train on selected and weighted subsets of the data, and reproduce the study of it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"robustfl {robustfl.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -60,18 +64,38 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "train one run of the study and write its record")
     train.add_argument("name", help="a run name, see `robustfl runs`")
-    train.add_argument("--out", help="folder of the record (default: {results}/{scale}/runs/{name})")
-    train.add_argument("--spec", help="a spec.json to train instead of the study's spec of that name (needs no YAML)")
-    train.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1: run several at once)")
-    train.add_argument("--no-worker", action="store_true", help="train in this process, not in the shared warm one")
-    train.add_argument("--eager", action="store_true", help="plain steps on a GPU instead of CUDA graphs (the reference)")
-    train.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="epochs between checkpoints")
+    train.add_argument(
+        "--out", help="folder of the record (default: {results}/{scale}/runs/{name})"
+    )
+    train.add_argument(
+        "--spec",
+        help="a spec.json to train instead of the study's spec of that name (needs no YAML)",
+    )
+    train.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="CPU threads of torch (default 1: run several at once)",
+    )
+    train.add_argument(
+        "--no-worker", action="store_true", help="train in this process, not in the shared warm one"
+    )
+    train.add_argument(
+        "--eager",
+        action="store_true",
+        help="plain steps on a GPU instead of CUDA graphs (the reference)",
+    )
+    train.add_argument(
+        "--checkpoint-every", type=int, default=10, metavar="N", help="epochs between checkpoints"
+    )
     runs = command("runs", _runs, "print the names of the study's runs, one a line")
     runs.add_argument("--group", help="only this group of experiments")
     show = command("show", _show, "print a run's full spec and the slide it belongs to, as YAML")
     show.add_argument("name")
     for sub in (train, runs, show):
-        sub.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
+        sub.add_argument(
+            "--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)"
+        )
         _add_set(sub)
 
     from robustfl.data import cli as data_cli
@@ -79,22 +103,46 @@ def build_parser() -> argparse.ArgumentParser:
     from robustfl.study import record_list
 
     data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
-    select_cli.add_arguments(command("select", select_cli.main, "select a weighted subset of points in .npy files"))
-    held = command("records", _records, "pack finished runs into files for git, unpack and list them")
+    select_cli.add_arguments(
+        command("select", select_cli.main, "select a weighted subset of points in .npy files")
+    )
+    held = command(
+        "records", _records, "pack finished runs into files for git, unpack and list them"
+    )
     for action in record_list.add_arguments(held):
         _add_set(action)
-    evidence = command("evidence", _evidence, "train the runs of config/evidence.yaml, in order, going on after a stop")
-    evidence.add_argument("--list", action="store_true", help="only say what is left, and for about how long")
-    evidence.add_argument("--at-once", type=int, default=2, metavar="N", help="runs at once, one thread each (default 2)")
+    evidence = command(
+        "evidence",
+        _evidence,
+        "train the runs of config/evidence.yaml, in order, going on after a stop",
+    )
+    evidence.add_argument(
+        "--list", action="store_true", help="only say what is left, and for about how long"
+    )
+    evidence.add_argument(
+        "--at-once",
+        type=int,
+        default=2,
+        metavar="N",
+        help="runs at once, one thread each (default 2)",
+    )
     _add_set(evidence)
     report = command("report", _report, "gather the records: tables, figures, report")
     report.add_argument(
-        "what", choices=["tables", "figures", "pdf", *PAGES], help="what to make; pdf needs tables and figures"
+        "what",
+        choices=["tables", "figures", "pdf", *PAGES],
+        help="what to make; pdf needs tables and figures",
     )
-    report.add_argument("--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)")
-    report.add_argument("--out", default="report/summary.pdf", help="the PDF (default: %(default)s)")
     report.add_argument(
-        "--study", metavar="FOLDER", help="YAML files of a published study (results/laptop/study, say) instead of config"
+        "--scale", metavar="SCALE", help="a key of scales.yaml, or auto (default: the config's)"
+    )
+    report.add_argument(
+        "--out", default="report/summary.pdf", help="the PDF (default: %(default)s)"
+    )
+    report.add_argument(
+        "--study",
+        metavar="FOLDER",
+        help="YAML files of a published study (results/laptop/study, say) instead of config",
     )
     _add_set(report)
     return parser
@@ -102,7 +150,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of config/config.yaml"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of config/config.yaml",
     )
 
 
@@ -112,12 +164,18 @@ def _config(args: argparse.Namespace) -> dict:
     for item in args.set:
         key, equals, value = item.partition("=")
         if not equals or key not in config:
-            raise experiments.StudyError(f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}")
+            raise experiments.StudyError(
+                f"--set must be KEY=VALUE with a key of config.yaml ({', '.join(config)}); got {item!r}"
+            )
         try:
             held = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise experiments.StudyError(f"--set {key} must be a YAML value; got {value!r}") from error
-        config[key] = config[key] | held if isinstance(held, dict) and isinstance(config[key], dict) else held
+            raise experiments.StudyError(
+                f"--set {key} must be a YAML value; got {value!r}"
+            ) from error
+        config[key] = (
+            config[key] | held if isinstance(held, dict) and isinstance(config[key], dict) else held
+        )
     return experiments.check_config(config)
 
 
@@ -134,11 +192,17 @@ def _directory(args: argparse.Namespace) -> Path:
 def _train(args: argparse.Namespace) -> int:
     cores = os.cpu_count() or 1
     if not 1 <= args.threads <= cores:
-        raise ValueError(f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}")
+        raise ValueError(
+            f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}"
+        )
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic cuBLAS; must be set before CUDA starts
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # hardware queues, so that streams of many runs share none
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # deterministic cuBLAS; must be set before CUDA starts
+    os.environ.setdefault(
+        "CUDA_DEVICE_MAX_CONNECTIONS", "32"
+    )  # hardware queues, so that streams of many runs share none
     if args.spec:
         spec, config, scale = _read_spec(args.spec), _config(args), "full"
     else:
@@ -155,7 +219,9 @@ def _train(args: argparse.Namespace) -> int:
     if not args.no_worker:
         from robustfl.execution import worker_client
 
-        on_gpu = config["device"] == "cuda" or (config["device"] == "auto" and experiments.cuda_present())
+        on_gpu = config["device"] == "cuda" or (
+            config["device"] == "auto" and experiments.cuda_present()
+        )
         status = worker_client.submit(args.argv, shared=on_gpu)
         if status is not None:
             return status
@@ -172,18 +238,29 @@ def _train(args: argparse.Namespace) -> int:
             signal.signal(number, interrupt)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor, changes no result
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # costs a pass over every new tensor, changes no result
+    )
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on a GPU too
     options = Options(
-        config["device"], config["cache"], config["data"]["source"], config["data"]["folder"], args.checkpoint_every,
-        not args.eager, lambda line: print(line, flush=True),
-    )  # fmt: skip
+        config["device"],
+        config["cache"],
+        config["data"]["source"],
+        config["data"]["folder"],
+        args.checkpoint_every,
+        not args.eager,
+        lambda line: print(line, flush=True),
+    )
     try:
         with watching(args.name, spec.epochs) as show:
-            metrics = run_to_record(spec, out, args.name, options, lambda progress: _after_epoch(progress, show))
+            metrics = run_to_record(
+                spec, out, args.name, options, lambda progress: _after_epoch(progress, show)
+            )
     except Interrupted as signalled:
         return 128 + signalled.args[0]
-    print(f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}")
+    print(
+        f"{args.name}: best {metrics['best_top1']:.2f} %, last {metrics['last_top1']:.2f} % top-1; record in {out}"
+    )
     return 0
 
 
@@ -209,7 +286,9 @@ def _after_epoch(progress, show) -> None:
 def _runs(args: argparse.Namespace) -> int:
     known, _ = _study(args)
     if args.group is not None and args.group not in known.groups:
-        raise experiments.StudyError(f"--group must be one of {', '.join(known.groups)}; got {args.group!r}")
+        raise experiments.StudyError(
+            f"--group must be one of {', '.join(known.groups)}; got {args.group!r}"
+        )
     groups = [known.groups[args.group]] if args.group else known.groups.values()
     for name in dict.fromkeys(name for group in groups for row in group.rows for name in row.names):
         print(name)
@@ -220,9 +299,14 @@ def _show(args: argparse.Namespace) -> int:
     known, _ = _study(args)
     spec = known.spec(args.name)
     shown = {
-        "name": args.name, "scale": known.scale, "hash": spec.hash, "spec": spec.asdict(),
-        "belongs to": [{"group": g.key, "title": g.title, "slide": g.slide} for g in known.groups_of(args.name)],
-    }  # fmt: skip
+        "name": args.name,
+        "scale": known.scale,
+        "hash": spec.hash,
+        "spec": spec.asdict(),
+        "belongs to": [
+            {"group": g.key, "title": g.title, "slide": g.slide} for g in known.groups_of(args.name)
+        ],
+    }
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
     return 0
 

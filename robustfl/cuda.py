@@ -13,11 +13,15 @@ from contextlib import contextmanager, suppress
 import torch
 from torch.nn import functional as F
 
-LOCK = threading.Lock()  # held while a graph is recorded or dropped, and while anything that a recording forbids is done
+LOCK = (
+    threading.Lock()
+)  # held while a graph is recorded or dropped, and while anything that a recording forbids is done
 STREAMS = 32  # that torch has
 _FREE: dict[torch.device, list] = {}  # streams of runs that ended
 _MADE: dict[torch.device, int] = {}
-_RECORDING: dict[torch.device, torch.cuda.Stream] = {}  # the stream of short recordings, from torch's other pool
+_RECORDING: dict[
+    torch.device, torch.cuda.Stream
+] = {}  # the stream of short recordings, from torch's other pool
 
 
 @contextmanager
@@ -33,7 +37,10 @@ def exclusive_stream(device: torch.device) -> Iterator[None]:
         stream = _next_stream(device)
     try:
         with torch.cuda.device(device):
-            with LOCK, torch.cuda.stream(stream):  # this thread's handles of cuBLAS and cuDNN are made not beside a recording
+            with (
+                LOCK,
+                torch.cuda.stream(stream),
+            ):  # this thread's handles of cuBLAS and cuDNN are made not beside a recording
                 x = torch.ones(1, 1, 8, 8, device=device)
                 F.conv2d(x, x[:, :, :3, :3]), x[0, 0] @ x[0, 0]
                 stream.synchronize()
@@ -51,7 +58,9 @@ def _next_stream(device: torch.device) -> torch.cuda.Stream:
     if free:
         return free.pop()
     if _MADE.setdefault(device, 0) == STREAMS:
-        raise RuntimeError(f"runs at once on {device} must need at most {STREAMS} streams; got one more (a pretrained run needs two)")
+        raise RuntimeError(
+            f"runs at once on {device} must need at most {STREAMS} streams; got one more (a pretrained run needs two)"
+        )
     _MADE[device] += 1
     return torch.cuda.Stream(device)
 
@@ -79,7 +88,9 @@ def capture_graph(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def replay_graph(launch: Callable[[int], None], warm: int, steps: int, times: int, device: torch.device) -> None:
+def replay_graph(
+    launch: Callable[[int], None], warm: int, steps: int, times: int, device: torch.device
+) -> None:
     """launch(warm) as it is, then a graph of launch(steps) `times` times, on the caller's stream; waits for the end.
 
     launch(n): n launches of kernels that allocate nothing; all are compiled and loaded after launch(warm).

@@ -25,7 +25,9 @@ def draw(labels: np.ndarray, per_class: int, generator: np.random.Generator) -> 
     """labels (n,) -> increasing positions, `per_class` of every class: those with the smallest of n uniform draws."""
     value = generator.random(len(labels))
     order = np.argsort(value, kind="stable")
-    return np.sort(np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels)]))
+    return np.sort(
+        np.concatenate([order[labels[order] == c][:per_class] for c in np.unique(labels)])
+    )
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -39,7 +41,9 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cache", default="cache")
     parser.add_argument("--out", type=Path, default=Path(data.__file__).parent / "sample")
     args = parser.parse_args()
@@ -48,13 +52,19 @@ def main() -> None:
         full = data.load(name, cache=args.cache).asdict()
         arrays = {}
         for split, per_class in PER_CLASS.items():
-            index = draw(full[f"{split}_labels"], per_class, rng.stream(0, f"sample/{name}/{split}"))
-            arrays |= {f"{split}_{part}": full[f"{split}_{part}"][index] for part in ("images", "labels")}
+            index = draw(
+                full[f"{split}_labels"], per_class, rng.stream(0, f"sample/{name}/{split}")
+            )
+            arrays |= {
+                f"{split}_{part}": full[f"{split}_{part}"][index] for part in ("images", "labels")
+            }
             arrays[f"{split}_index"] = index.astype(np.int32)  # position in the full split
         write(args.out / f"{name}.npz", arrays)
         hashes[name] = {key: digest(array) for key, array in arrays.items()}
         size = (args.out / f"{name}.npz").stat().st_size
-        print(f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {size:,} bytes")
+        print(
+            f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {size:,} bytes"
+        )
     (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
 
 

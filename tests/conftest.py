@@ -29,7 +29,15 @@ def in_root(monkeypatch):
 @pytest.fixture
 def tiny():
     """Two epochs of ResNet-8 on 120 sample images."""
-    return RunSpec(sample=True, subset=120, test_subset=60, model="resnet8", epochs=2, batch_size=32, holdout=0.1)
+    return RunSpec(
+        sample=True,
+        subset=120,
+        test_subset=60,
+        model="resnet8",
+        epochs=2,
+        batch_size=32,
+        holdout=0.1,
+    )
 
 
 # data sets of the sample's images, in the files that others publish
@@ -38,7 +46,9 @@ def tiny():
 def small(name: str, monkeypatch) -> dict[str, np.ndarray]:
     """Register the sample (400 + 200 images) as if it were the whole data set, and return its arrays."""
     arrays = data.load(name, source="sample")
-    kind = dataclasses.replace(data.DATASETS[name], sha256=arrays.hashes, train_size=400, test_size=200)
+    kind = dataclasses.replace(
+        data.DATASETS[name], sha256=arrays.hashes, train_size=400, test_size=200
+    )
     monkeypatch.setitem(data.DATASETS, name, kind)
     if name == "fashion_mnist":
         monkeypatch.setattr(fashion_mnist, "SHA256", arrays.hashes)
@@ -48,7 +58,10 @@ def small(name: str, monkeypatch) -> dict[str, np.ndarray]:
 def batches(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The six files' images (b, 3, 32, 32) and labels: 80 images to a training batch."""
     parts = {f"data_batch_{i + 1}": slice(80 * i, 80 * i + 80) for i in range(5)}
-    held = {name: (arrays["train_images"][part], arrays["train_labels"][part]) for name, part in parts.items()}
+    held = {
+        name: (arrays["train_images"][part], arrays["train_labels"][part])
+        for name, part in parts.items()
+    }
     return held | {"test_batch": (arrays["test_images"], arrays["test_labels"])}
 
 
@@ -59,10 +72,19 @@ def official_cifar(tmp_path, monkeypatch) -> Path:
     place = folder / "cifar-10-batches-py"
     place.mkdir(parents=True)
     for name, (images, labels) in batches(small("cifar10", monkeypatch)).items():
-        batch = {"batch_label": name, "labels": labels.tolist(), "data": images.reshape(-1, 3072), "filenames": []}
+        batch = {
+            "batch_label": name,
+            "labels": labels.tolist(),
+            "data": images.reshape(-1, 3072),
+            "filenames": [],
+        }
         (place / name).write_bytes(pickle.dumps(batch, protocol=2))
-        monkeypatch.setitem(cifar10.OFFICIAL_MD5, name, hashlib.md5((place / name).read_bytes()).hexdigest())
-    (place / "batches.meta").write_bytes(pickle.dumps({"label_names": list(data.DATASETS["cifar10"].classes)}))
+        monkeypatch.setitem(
+            cifar10.OFFICIAL_MD5, name, hashlib.md5((place / name).read_bytes()).hexdigest()
+        )
+    (place / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": list(data.DATASETS["cifar10"].classes)})
+    )
     with tarfile.open(folder / cifar10.ARCHIVE, "w:gz") as tar:
         tar.add(place, arcname="cifar-10-batches-py")
     archive = hashlib.md5((folder / cifar10.ARCHIVE).read_bytes()).hexdigest()
@@ -79,12 +101,16 @@ def package_cifar(tmp_path, monkeypatch) -> Path:
     place = tmp_path / "npm" / "package"
     place.mkdir(parents=True)
     for name, (images, _) in batches(arrays).items():
-        rows = images.reshape(len(images), 3, 1024).transpose(0, 2, 1)  # (b, 1024, 3): one image a row
+        rows = images.reshape(len(images), 3, 1024).transpose(
+            0, 2, 1
+        )  # (b, 1024, 3): one image a row
         Image.fromarray(np.ascontiguousarray(rows)).save(place / f"{name}.png")
     for split in ("train", "test"):
         (place / f"{split}_lables.json").write_text(json.dumps(arrays[f"{split}_labels"].tolist()))
     for name in cifar10.PACKAGE_SHA256:
-        monkeypatch.setitem(cifar10.PACKAGE_SHA256, name, hashlib.sha256((place / name).read_bytes()).hexdigest())
+        monkeypatch.setitem(
+            cifar10.PACKAGE_SHA256, name, hashlib.sha256((place / name).read_bytes()).hexdigest()
+        )
     return place
 
 

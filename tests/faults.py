@@ -20,9 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NAMES = (
-    "cifar10_speed_facility_location0.2_seed0", "fashion_mnist_robust_agnostic0.4_centrality0.4_ball2_seed0",
+    "cifar10_speed_facility_location0.2_seed0",
+    "fashion_mnist_robust_agnostic0.4_centrality0.4_ball2_seed0",
     "cifar10_robust_agnostic0.4_full_seed0",
-)  # fmt: skip
+)
 
 PLANT = """
 import sys, torch
@@ -60,12 +61,35 @@ class Faults:
             self.whole[name] = contents(out)
         return self.whole[name]
 
-    def train(self, name: str, out: Path, *words: str, program: tuple[str, ...] = ("-m", "robustfl"), **options):
-        command = [sys.executable, *program, "train", name, "--scale", "smoke", "--out", str(out), "--checkpoint-every", "1"]
+    def train(
+        self,
+        name: str,
+        out: Path,
+        *words: str,
+        program: tuple[str, ...] = ("-m", "robustfl"),
+        **options,
+    ):
+        command = [
+            sys.executable,
+            *program,
+            "train",
+            name,
+            "--scale",
+            "smoke",
+            "--out",
+            str(out),
+            "--checkpoint-every",
+            "1",
+        ]
         return subprocess.Popen(
-            [*command, "--set", f"cache={self.folder}/cache", *words], cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, env=options.pop("env", self.environment), **options,
-        )  # fmt: skip
+            [*command, "--set", f"cache={self.folder}/cache", *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=options.pop("env", self.environment),
+            **options,
+        )
 
     def settle(self, name: str, out: Path, *words: str) -> None:
         """Run the same command again, undisturbed: the result must be the expected one."""
@@ -102,7 +126,9 @@ class Faults:
         self.settle(name, out, *words)
 
     def servers(self) -> list[int]:
-        found = subprocess.run(["pgrep", "-f", f"worker_server.start.*{self.folder}"], capture_output=True, text=True).stdout
+        found = subprocess.run(
+            ["pgrep", "-f", f"worker_server.start.*{self.folder}"], capture_output=True, text=True
+        ).stdout
         return [int(pid) for pid in found.split()]
 
     def interrupted(self, out: Path) -> None:
@@ -118,7 +144,11 @@ class Faults:
 def contents(out: Path) -> tuple:
     """What must not differ: the curves to the byte, the selections, the final weights."""
     metrics = json.loads((out / "metrics.json").read_text())
-    return (out / "curves.csv").read_bytes(), metrics["selection_hash"], metrics["provenance"]["weights_hash"]
+    return (
+        (out / "curves.csv").read_bytes(),
+        metrics["selection_hash"],
+        metrics["provenance"]["weights_hash"],
+    )
 
 
 def signal_quietly(pid: int, number: int) -> None:
@@ -141,7 +171,9 @@ def full_disk(f: Faults) -> None:
     """A file-size quota stops the checkpoint (EFBIG) as a full disk would; no record, and the run goes on afterwards."""
     out = f.folder / "disk"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
-    f.refused("full disk", f.train(NAMES[2], out, "--no-worker", preexec_fn=limit), out, "File too large")
+    f.refused(
+        "full disk", f.train(NAMES[2], out, "--no-worker", preexec_fn=limit), out, "File too large"
+    )
     f.settle(NAMES[2], out, "--no-worker")
 
 
@@ -149,24 +181,35 @@ def planted(f: Faults) -> None:
     """A NaN in one batch, and a device that reports it is out of memory."""
     for kind, message in (("nan", "training loss must be finite; got nan"), ("memory", "ran out")):
         out = f.folder / kind
-        f.refused(kind, f.train(NAMES[2], out, "--no-worker", program=("-c", PLANT, kind)), out, message)
+        f.refused(
+            kind, f.train(NAMES[2], out, "--no-worker", program=("-c", PLANT, kind)), out, message
+        )
         f.settle(NAMES[2], out)
 
 
 def flipped_byte(f: Faults) -> None:
     """One byte of the data set, in a copy of the package."""
     package = f.folder / "package"
-    shutil.copytree(ROOT / "robustfl", package / "robustfl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "robustfl", package / "robustfl", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copytree(ROOT / "config", package / "config")
     sample = package / "robustfl/data/sample/cifar10.npz"
     body = bytearray(sample.read_bytes())
     body[len(body) // 2] ^= 1
     sample.write_bytes(bytes(body))
-    out, words = f.folder / "flipped", ["train", NAMES[2], "--scale", "smoke", "--no-worker", "--out", str(f.folder / "flipped")]
+    out, words = (
+        f.folder / "flipped",
+        ["train", NAMES[2], "--scale", "smoke", "--no-worker", "--out", str(f.folder / "flipped")],
+    )
     run = subprocess.Popen(
-        [sys.executable, "-m", "robustfl", *words], cwd=package, env=f.environment | {"PYTHONPATH": str(package)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "robustfl", *words],
+        cwd=package,
+        env=f.environment | {"PYTHONPATH": str(package)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     f.refused("flipped byte", run, out, "cifar10.npz")
 
 
@@ -196,17 +239,31 @@ def side_by_side(f: Faults) -> None:
     f.settle(NAMES[0], out)
     target = f"{f.folder}/results/smoke/runs/{NAMES[2]}/metrics.json"
     command = [
-        "snakemake", "--cores", "1", target, "--directory", str(f.folder / "flow"), "--config", "scale=smoke",
-        f"results={f.folder}/results", f"cache={f.folder}/cache",
-    ]  # fmt: skip
+        "snakemake",
+        "--cores",
+        "1",
+        target,
+        "--directory",
+        str(f.folder / "flow"),
+        "--config",
+        "scale=smoke",
+        f"results={f.folder}/results",
+        f"cache={f.folder}/cache",
+    ]
     (f.folder / "flow").mkdir()
     shutil.copytree(ROOT / "config", f.folder / "flow/config")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     runs = [
-        subprocess.Popen([*command, "--snakefile", str(ROOT / "Snakefile")], cwd=ROOT, env=f.environment | {"PATH": path},
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [*command, "--snakefile", str(ROOT / "Snakefile")],
+            cwd=ROOT,
+            env=f.environment | {"PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     texts = [run.communicate()[0] for run in runs]
     f.injected += 1
     if all(run.returncode for run in runs) or contents(Path(target).parent) != f.expected(NAMES[2]):
@@ -218,7 +275,14 @@ def main(count: int, seed: int = 0) -> int:
     with tempfile.TemporaryDirectory(prefix="rfl", dir="/tmp") as folder:
         f = Faults(Path(folder), seed)
         try:
-            for step in (lambda f: kills(f, count), full_disk, planted, flipped_byte, cut_checkpoints, side_by_side):
+            for step in (
+                lambda f: kills(f, count),
+                full_disk,
+                planted,
+                flipped_byte,
+                cut_checkpoints,
+                side_by_side,
+            ):
                 step(f)
         finally:
             for pid in f.servers():
@@ -229,7 +293,9 @@ def main(count: int, seed: int = 0) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30, help="how often kill -9 strikes (default 30)")
+    parser.add_argument(
+        "--kills", type=int, default=30, help="how often kill -9 strikes (default 30)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     arguments = parser.parse_args()
     sys.exit(main(arguments.kills, arguments.seed))

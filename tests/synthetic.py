@@ -32,37 +32,68 @@ def curves(spec, best: float, last: float, **more) -> list[dict]:
             "objective": 0.9,
         }
         rows.append(
-            none | ({} if warm else chosen | more) | {
-                "epoch": epoch, "lr": spec.lr, "train_loss": 2 - share,
-                "train_acc_given": 50 * share, "train_acc_true": 45 * share,
-                "test_loss": 2.0, "test_top1": top1, "test_top5": min(100.0, top1 + 30), "heldout_acc": top1 / 2,
-                "selected": POINTS if warm else picked, "covered": 0.0 if warm else min(1.0, spec.ratio + 0.1 * epoch),
-                "forwards": forwards, "backwards": backwards,
+            none
+            | ({} if warm else chosen | more)
+            | {
+                "epoch": epoch,
+                "lr": spec.lr,
+                "train_loss": 2 - share,
+                "train_acc_given": 50 * share,
+                "train_acc_true": 45 * share,
+                "test_loss": 2.0,
+                "test_top1": top1,
+                "test_top5": min(100.0, top1 + 30),
+                "heldout_acc": top1 / 2,
+                "selected": POINTS if warm else picked,
+                "covered": 0.0 if warm else min(1.0, spec.ratio + 0.1 * epoch),
+                "forwards": forwards,
+                "backwards": backwards,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
 def metrics(name: str, spec, rows: list[dict]) -> dict:
     best, last = max(rows, key=lambda r: r["test_top1"]), rows[-1]
     return {
-        "name": name, "spec_hash": spec.hash, "best_top1": best["test_top1"], "best_epoch": best["epoch"],
-        "best_top5": max(r["test_top5"] for r in rows), "last_top1": last["test_top1"], "last_top5": last["test_top5"],
+        "name": name,
+        "spec_hash": spec.hash,
+        "best_top1": best["test_top1"],
+        "best_epoch": best["epoch"],
+        "best_top5": max(r["test_top5"] for r in rows),
+        "last_top1": last["test_top1"],
+        "last_top5": last["test_top5"],
         "heldout_top1": best["test_top1"] if spec.holdout else None,
         "heldout_epoch": best["epoch"] if spec.holdout else None,
-        "covered": last["covered"], "label_precision": last["label_precision"], "forwards": last["forwards"],
-        "backwards": last["backwards"], "noise_measured": spec.noise_rate, "selection_hash": "0" * 64,
-        "seconds": {"select": 1.0, "train": 2.0, "evaluate": 0.5}, "energy": None,
+        "covered": last["covered"],
+        "label_precision": last["label_precision"],
+        "forwards": last["forwards"],
+        "backwards": last["backwards"],
+        "noise_measured": spec.noise_rate,
+        "selection_hash": "0" * 64,
+        "seconds": {"select": 1.0, "train": 2.0, "evaluate": 0.5},
+        "energy": None,
         "provenance": {
-            "package": "0.1.0", "commit": "0" * 40, "python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6",
+            "package": "0.1.0",
+            "commit": "0" * 40,
+            "python": "3.11.7",
+            "torch": "2.13.0+cpu",
+            "numpy": "2.4.6",
             "device": "cpu",
-            "device_name": "Test processor", "threads": 1, "deterministic": True, "end": "2026-02-03T01:00:00+00:00",
-            "begin": "2026-02-01T01:00:00+00:00", "weights_hash": "1" * 64, "data_source": "sample",
-            "data_hashes": {"train_images": "a" * 64}, "label_hash": "b" * 64,
-            "train_points": POINTS, "heldout_points": HELD,
+            "device_name": "Test processor",
+            "threads": 1,
+            "deterministic": True,
+            "end": "2026-02-03T01:00:00+00:00",
+            "begin": "2026-02-01T01:00:00+00:00",
+            "weights_hash": "1" * 64,
+            "data_source": "sample",
+            "data_hashes": {"train_images": "a" * 64},
+            "label_hash": "b" * 64,
+            "train_points": POINTS,
+            "heldout_points": HELD,
             "test_points": TEST,
         },
-    }  # fmt: skip
+    }
 
 
 def selections(spec) -> tuple[list[dict], dict | None]:
@@ -71,22 +102,40 @@ def selections(spec) -> tuple[list[dict], dict | None]:
     if spec.noise == "none" or spec.method == "full" or spec.pretrained or len(epochs) < 2:
         return [], None
     rows = [
-        {"epoch": e, "class": c, "selected": 10, "label_precision": c / 10, "label_recall": 0.5} for e in epochs for c in range(10)
+        {"epoch": e, "class": c, "selected": 10, "label_precision": c / 10, "label_recall": 0.5}
+        for e in epochs
+        for c in range(10)
     ]
     shape = [32, 32, 3] if spec.dataset == "cifar10" else [28, 28, 1]
     pixels = base64.b64encode(zlib.compress(bytes(int(np.prod(shape))))).decode()
-    points = [{"count": len(epochs) - i % 2, "given": i % 10, "true": 3, "pixels": pixels} for i in range(8)]
+    points = [
+        {"count": len(epochs) - i % 2, "given": i % 10, "true": 3, "pixels": pixels}
+        for i in range(8)
+    ]
     return rows, {"selections": len(epochs), "shape": shape, "most": points, "least": points[::-1]}
 
 
 def write_study(
-    folder: Path, known: experiments.Study, accuracy: Callable = lambda spec: (50.0, 45.0), change: Callable = lambda r: None
+    folder: Path,
+    known: experiments.Study,
+    accuracy: Callable = lambda spec: (50.0, 45.0),
+    change: Callable = lambda r: None,
 ) -> dict:
     """Write a record for every run of `known`; accuracy(spec) -> (best, last). Returns a config that points at them."""
     for name, spec in known.specs.items():
         rows = curves(spec, *accuracy(spec))
         made = metrics(name, spec, rows)
         change(made)
-        timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None} for r in rows]
-        record.write(folder / "results" / known.scale / "runs" / name, spec, made, rows, timings, *selections(spec))
+        timings = [
+            {"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None}
+            for r in rows
+        ]
+        record.write(
+            folder / "results" / known.scale / "runs" / name,
+            spec,
+            made,
+            rows,
+            timings,
+            *selections(spec),
+        )
     return {"results": str(folder / "results")}

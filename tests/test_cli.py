@@ -20,29 +20,56 @@ def test_show_prints_spec_and_slide(capsys):
     shown = yaml.safe_load(capsys.readouterr().out)
     assert RunSpec.from_dict(shown["spec"]).hash == shown["hash"]
     assert {g["slide"] for g in shown["belongs to"]} == {
-        "FL for Robust Training (noise ratio 0.4)", "Ablation study on ball radius",
+        "FL for Robust Training (noise ratio 0.4)",
+        "Ablation study on ball radius",
         "beyond the slides: does an effect grow, fade or turn with the data?",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "typo"], "run must be one of"), (["runs", "--group", "typo"], "--group must be one of"),
+        (["show", "typo"], "run must be one of"),
+        (["runs", "--group", "typo"], "--group must be one of"),
         (["runs", "--set", "seed=3"], "--set must be KEY=VALUE with a key of config.yaml"),
         (["runs", "--set", "seeds=[]"], "seeds must be null or a non-empty list"),
-        (["runs", "--set", "seeds=3"], "seeds must be null or a non-empty list of different integers >= 0; got 3"),
-        (["runs", "--set", "groups=abc"], "groups must be null or a non-empty list of different group names; got 'abc'"),
+        (
+            ["runs", "--set", "seeds=3"],
+            "seeds must be null or a non-empty list of different integers >= 0; got 3",
+        ),
+        (
+            ["runs", "--set", "groups=abc"],
+            "groups must be null or a non-empty list of different group names; got 'abc'",
+        ),
         (["runs", "--set", "epochs=0"], "epochs must be null or an integer >= 1; got 0"),
         (["runs", "--set", "compiled=["], "--set compiled must be a YAML value; got '['"),
         (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
         (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
-        (["train", "../x", "--spec", "config/scales.yaml"], "--spec must be a readable JSON file; config/scales.yaml"),
-        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"], "--threads must be from 1 to"),
-        (["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "999999999999"], "got 999999999999"),
-        (["data", "check", "cifar10", "mnist"], "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
+        (
+            ["train", "../x", "--spec", "config/scales.yaml"],
+            "--spec must be a readable JSON file; config/scales.yaml",
+        ),
+        (
+            ["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"],
+            "--threads must be from 1 to",
+        ),
+        (
+            [
+                "train",
+                "cifar10_speed_random0.2_seed0",
+                "--scale",
+                "smoke",
+                "--threads",
+                "999999999999",
+            ],
+            "got 999999999999",
+        ),
+        (
+            ["data", "check", "cifar10", "mnist"],
+            "dataset must be one of cifar10, fashion_mnist; got 'mnist'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -53,30 +80,65 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     ("changes", "message"),
     [
         ({"dataset": "mnist"}, "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
-        ({"model": "vgg"}, "model must be one of"), ({"method": "best"}, "method must be one of"),
-        ({"milestones": ["a", 1]}, "milestones must be integers >= 1"), ({"gamma": -1.0}, "gamma must be > 0; got -1.0"),
-        ({"noise": "asymmetric", "noise_rate": 0.2, "noise_map": [["cat", "dog"]]}, "noise_map must be pairs of class numbers"),
+        ({"model": "vgg"}, "model must be one of"),
+        ({"method": "best"}, "method must be one of"),
+        ({"milestones": ["a", 1]}, "milestones must be integers >= 1"),
+        ({"gamma": -1.0}, "gamma must be > 0; got -1.0"),
+        (
+            {"noise": "asymmetric", "noise_rate": 0.2, "noise_map": [["cat", "dog"]]},
+            "noise_map must be pairs of class numbers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_specs_leave_nothing(tmp_path, capsys, changes, message):
     (tmp_path / "spec.json").write_text(json.dumps(RunSpec(sample=True).asdict() | changes))
-    words = ["train", "mine", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run"), "--no-worker"]
+    words = [
+        "train",
+        "mine",
+        "--spec",
+        str(tmp_path / "spec.json"),
+        "--out",
+        str(tmp_path / "run"),
+        "--no-worker",
+    ]
     assert main(words) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    words = ["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--no-worker", "--out", str(tmp_path / "run")]
+    words = [
+        "train",
+        "cifar10_speed_random0.2_seed0",
+        "--scale",
+        "smoke",
+        "--no-worker",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*words, "--set", f"cache={tmp_path}/file"]) == 2
     captured = capsys.readouterr()
-    assert "cache must be a folder that exists or can be made" in captured.err and "epoch 1" not in captured.out
+    assert (
+        "cache must be a folder that exists or can be made" in captured.err
+        and "epoch 1" not in captured.out
+    )
 
 
 def test_train_writes_a_record(tmp_path):
     name = "fashion_mnist_speed_random0.2_seed0"
-    words = ["train", name, "--scale", "smoke", "--out", tmp_path / "run", "--set", f"cache={tmp_path}/cache"]
-    done = subprocess.run([sys.executable, "-m", "robustfl", *words], capture_output=True, text=True)
+    words = [
+        "train",
+        name,
+        "--scale",
+        "smoke",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        f"cache={tmp_path}/cache",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "robustfl", *words], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "epoch 3/3" in done.stdout and "record in" in done.stdout
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
@@ -86,11 +148,18 @@ def test_train_writes_a_record(tmp_path):
 def test_train_from_a_spec_file(tmp_path):
     spec = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32)
     (tmp_path / "spec.json").write_text(json.dumps(spec.asdict()))
-    assert main(["train", "mine", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main(
+            ["train", "mine", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "run")]
+        )
+        == 0
+    )
     assert json.loads((tmp_path / "run/metrics.json").read_text())["spec_hash"] == spec.hash
 
 
 def test_help_names_every_command():
-    shown = subprocess.run([sys.executable, "-m", "robustfl", "--help"], capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "robustfl", "--help"], capture_output=True, text=True
+    ).stdout
     for command in ("train", "runs", "show", "data", "select", "records", "report", "examples:"):
         assert command in shown

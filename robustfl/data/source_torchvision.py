@@ -59,9 +59,14 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+            with urllib.request.urlopen(
+                urllib.request.Request(url, method="HEAD"), timeout=seconds
+            ):
                 reason[0] = None
-        except (OSError, ValueError) as error:  # URLError, HTTPError, timeouts and TLS errors are OSError
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # URLError, HTTPError, timeouts and TLS errors are OSError
             reason[0] = _line(getattr(error, "reason", error))
 
     thread = threading.Thread(target=ask, daemon=True)

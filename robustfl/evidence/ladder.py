@@ -39,7 +39,9 @@ class Rung:
     def difference(self, row: Row, reference: Row, key: str) -> list[float]:
         """row - reference of a number of metrics.json, one a seed that both have been run on, by seed."""
         ours, theirs = self.records[row], self.records[reference]
-        return [ours[s].metrics[key] - theirs[s].metrics[key] for s in sorted(set(ours) & set(theirs))]
+        return [
+            ours[s].metrics[key] - theirs[s].metrics[key] for s in sorted(set(ours) & set(theirs))
+        ]
 
     def step(self, row: Row) -> float:
         """By how much one test image changes an accuracy, in points."""
@@ -70,7 +72,9 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
         seeds = _seeds(folder)
         if not seeds:
             continue
-        known = experiments.load(scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory)
+        known = experiments.load(
+            scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory
+        )
         rows = known.groups[GROUP].rows
         records = {row: {} for row in rows}
         for row in rows:
@@ -157,7 +161,8 @@ def memorised(rungs: list[Rung]) -> list[dict]:
     lines = []
     for rung, row in ((rung, row) for rung in rungs for row in rung.rows if rung.records[row]):
         last = [
-            [e for e in held.curves if e["fit_false"] is not None][-1] for held in rung.records[row].values()
+            [e for e in held.curves if e["fit_false"] is not None][-1]
+            for held in rung.records[row].values()
         ]
         line = {"images": rung.scale.images, "row": display_label(row), "seeds": len(last)}
         line |= {key: sum(e[key] for e in last) / len(last) for key in ("fit_true", "fit_false")}

@@ -98,7 +98,9 @@ def seeds_needed(e: Estimate, bound: float) -> int | None:
     low = max(1, high // 2)
     while high - low > 1:  # power grows with the seeds: low has too little, high enough
         middle = (low + high) // 2
-        low, high = (low, middle) if power.power(effect, middle, 1 - LEVEL) >= POWER else (middle, high)
+        low, high = (
+            (low, middle) if power.power(effect, middle, 1 - LEVEL) >= POWER else (middle, high)
+        )
     return high
 
 

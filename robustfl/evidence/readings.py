@@ -17,7 +17,10 @@ from robustfl.study.experiments import CONFIG_DIR, Group, Study
 from robustfl.study.record import Record
 from robustfl.study.run_spec import RunSpec
 
-GROUPS = {"coverage_cifar10": "speed_cifar10", "coverage_fashion_mnist": "speed_fashion_mnist"}  # -> the slides' table
+GROUPS = {
+    "coverage_cifar10": "speed_cifar10",
+    "coverage_fashion_mnist": "speed_fashion_mnist",
+}  # -> the slides' table
 RATIOS = (0.2, 0.4, 0.6, 0.8)
 SCALE = "readings"
 
@@ -35,7 +38,9 @@ class Reading:
     def of(cls, spec: RunSpec) -> Reading:
         """The reading that a run is of."""
         every = spec.epochs if spec.pretrained else min(spec.every, spec.epochs)
-        return cls(spec.method, spec.warmup + 1, every, "pretrained" if spec.pretrained else spec.space)
+        return cls(
+            spec.method, spec.warmup + 1, every, "pretrained" if spec.pretrained else spec.space
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class Fit:
     @property
     def off(self) -> float:
         """Root mean square of all differences, points: the joint fit."""
-        return rms({("covered", *k): v for k, v in self.covered.items()} | {("lost", *k): v for k, v in self.lost.items()})
+        return rms(
+            {("covered", *k): v for k, v in self.covered.items()}
+            | {("lost", *k): v for k, v in self.lost.items()}
+        )
 
 
 def rms(pairs: dict) -> float:

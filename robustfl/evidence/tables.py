@@ -16,10 +16,17 @@ from robustfl.study import packed, record
 from robustfl.study.experiments import Group, Row, Study, read_yaml
 from robustfl.study.run_spec import RunSpec
 
-GREEDY_VARIANTS = {"facility_location": "exact", "centrality": "released"}  # the two readings of the slides' greedy
+GREEDY_VARIANTS = {
+    "facility_location": "exact",
+    "centrality": "released",
+}  # the two readings of the slides' greedy
 # selectors a number of the slides may be about; `random` and other baselines share labels with them, not numbers
 PUBLISHED = frozenset({"full", "set_cover", *GREEDY_VARIANTS})
-ACCURACIES = ("best_top1", "last_top1", "heldout_top1")  # %, test set; heldout: the epoch chosen on held-out noisy data
+ACCURACIES = (
+    "best_top1",
+    "last_top1",
+    "heldout_top1",
+)  # %, test set; heldout: the epoch chosen on held-out noisy data
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,9 @@ def gather(study: Study, config: dict) -> StudyRecords:
 
 def display_label(row: Row) -> str:
     """A row's label with the reading of the greedy rule, where there are two: `FL only (released)`."""
-    rule = GREEDY_VARIANTS.get(row.method) or (row.method.replace("_", " ") if row.label.rstrip("%").isdigit() else None)
+    rule = GREEDY_VARIANTS.get(row.method) or (
+        row.method.replace("_", " ") if row.label.rstrip("%").isdigit() else None
+    )
     return f"{row.label} ({rule})" if rule else row.label
 
 
@@ -89,7 +98,11 @@ def mean(group_values: list[float] | None) -> float | None:
 
 def _spread(group_values: list[float] | None) -> float | None:
     """Sample standard deviation over seeds; None with one seed."""
-    return None if group_values is None or len(group_values) < 2 else float(np.std(group_values, ddof=1))
+    return (
+        None
+        if group_values is None or len(group_values) < 2
+        else float(np.std(group_values, ddof=1))
+    )
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
@@ -108,22 +121,41 @@ def group_table(gathered: StudyRecords, group: Group) -> pd.DataFrame:
 
 def _line(gathered: StudyRecords, group: Group, row: Row) -> dict:
     records, said = gathered.runs_of(row), gathered.slide_numbers(group, row)
-    line = {"row": row.label, "method": row.method, "seeds": len(records), "slides_best": said.get("best")}
+    line = {
+        "row": row.label,
+        "method": row.method,
+        "seeds": len(records),
+        "slides_best": said.get("best"),
+    }
     for key in ACCURACIES:
         got = values(records, key)
         line |= {key: mean(got), f"{key}_std": _spread(got)}
         line[f"{key}_minus_slides"] = _minus(line[key], said.get("best"))
     top5 = values(records, "best_top5")
-    line |= {"slides_best_top5": said.get("best_top5"), "best_top5": mean(top5), "best_top5_std": _spread(top5)}
+    line |= {
+        "slides_best_top5": said.get("best_top5"),
+        "best_top5": mean(top5),
+        "best_top5_std": _spread(top5),
+    }
     line["best_top5_minus_slides"] = _minus(line["best_top5"], said.get("best_top5"))
     first = row_of(group, group.rows[0].label, row.method)
     line["slides_change"] = said.get("best_difference")
-    line["best_change"] = None if first is None else line["best_top1"] - mean(values(gathered.runs_of(first), "best_top1"))
+    line["best_change"] = (
+        None
+        if first is None
+        else line["best_top1"] - mean(values(gathered.runs_of(first), "best_top1"))
+    )
     covered = values(records, "covered")
-    line |= {"slides_covered": said.get("covered"), "covered": mean(covered), "covered_std": _spread(covered)}
+    line |= {
+        "slides_covered": said.get("covered"),
+        "covered": mean(covered),
+        "covered_std": _spread(covered),
+    }
     line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
     line["precision"] = " ".join(sorted({r.precision for r in records}))
-    line["test_images"] = " ".join(map(str, sorted({r.metrics["provenance"]["test_points"] for r in records}, reverse=True)))
+    line["test_images"] = " ".join(
+        map(str, sorted({r.metrics["provenance"]["test_points"] for r in records}, reverse=True))
+    )
     for key in ("label_precision", "weighted_precision", "forwards", "backwards"):
         line[key] = mean(values(records, key))
     line["backwards_of_full"] = line["backwards"] / full_cost(records[0].spec, records[0])
@@ -143,7 +175,10 @@ def runs_table(gathered: StudyRecords) -> pd.DataFrame:
         seconds, provenance = m.pop("seconds"), dict(m.pop("provenance"))
         hashes = provenance.pop("data_hashes")
         provenance["data_hashes"] = " ".join(f"{k}={v}" for k, v in hashes.items())
-        line = {"name": m.pop("name"), "groups": " ".join(g.key for g in gathered.study.groups_of(name))}
+        line = {
+            "name": m.pop("name"),
+            "groups": " ".join(g.key for g in gathered.study.groups_of(name)),
+        }
         line |= {f"spec_{k}": v for k, v in r.spec.asdict().items()} | m
         line |= {f"seconds_{k}": v for k, v in seconds.items()} | provenance
         lines.append(line)
@@ -154,4 +189,7 @@ def write(gathered: StudyRecords, folder: Path) -> None:
     """{group}.csv for every group, and runs.csv; each file whole or not at all."""
     tables = {key: group_table(gathered, group) for key, group in gathered.study.groups.items()}
     for key, table in (tables | {"runs": runs_table(gathered)}).items():
-        record.write_text(folder / f"{key}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        record.write_text(
+            folder / f"{key}.csv",
+            table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        )

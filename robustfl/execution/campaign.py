@@ -53,7 +53,10 @@ def stages(directory: Path = CONFIG_DIR) -> list[tuple[str, list[Stage]]]:
     found = []
     for entry in experiments.read_yaml(Path(directory) / "evidence.yaml"):
         try:
-            made = [Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()}) for run in entry["runs"]]
+            made = [
+                Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()})
+                for run in entry["runs"]
+            ]
         except TypeError as error:
             raise StudyError(f"evidence.yaml: {error}") from error
         found.append((entry["why"], made))
@@ -66,7 +69,9 @@ def jobs(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
     for number, (_, entries) in enumerate(stages(directory), 1):
         for stage in entries:
             for name, spec in _runs(stage, config, directory):
-                found.setdefault((stage.scale, name), Job(stage.scale, stage.group, name, spec, number))
+                found.setdefault(
+                    (stage.scale, name), Job(stage.scale, stage.group, name, spec, number)
+                )
     return list(found.values())
 
 
@@ -80,11 +85,14 @@ def _runs(stage: Stage, config: dict, directory: Path) -> Iterator[tuple[str, Ru
         ("rules", stage.rules, {row.method for row in group.rows}),
     ):
         if unknown := sorted(set(wanted) - there):
-            raise StudyError(f"evidence.yaml: {what} must be among those of {stage.group}; got {unknown}")
+            raise StudyError(
+                f"evidence.yaml: {what} must be among those of {stage.group}; got {unknown}"
+            )
     rows = [
         row
         for row in group.rows
-        if row.label in (stage.rows or (row.label,)) and row.method in (stage.rules or (row.method,))
+        if row.label in (stage.rows or (row.label,))
+        and row.method in (stage.rules or (row.method,))
     ]
     for at in range(len(stage.seeds)):
         yield from ((row.names[at], known.specs[row.names[at]]) for row in rows)
@@ -149,8 +157,13 @@ def plan(config: dict, at_once: int) -> list[str]:
         mine = [job for job in remaining if job.stage == number]
         hours = sum(work(job.spec) for job in mine) / speed / 3600
         total += hours
-        said.append(f"{number}. {why}: " + (f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done"))
-    return [*said, f"left: {len(remaining)} runs, {total:.1f} core-hours, {total / at_once:.1f} hours {at_once} at once"]
+        said.append(
+            f"{number}. {why}: " + (f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done")
+        )
+    return [
+        *said,
+        f"left: {len(remaining)} runs, {total:.1f} core-hours, {total / at_once:.1f} hours {at_once} at once",
+    ]
 
 
 class Campaign:
@@ -174,7 +187,9 @@ class Campaign:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StudyError(f"results must have one `robustfl evidence` at a time; {results} has another") from None
+                raise StudyError(
+                    f"results must have one `robustfl evidence` at a time; {results} has another"
+                ) from None
             threads = [threading.Thread(target=self._work) for _ in range(self.at_once)]
             for thread in threads:
                 thread.start()
@@ -204,12 +219,23 @@ class Campaign:
     def _train(self, job: Job) -> int:
         log = Path("logs") / "evidence" / job.scale / f"{job.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "robustfl", "train", job.name, "--scale", job.scale, "--no-worker"]
+        command = [
+            sys.executable,
+            "-m",
+            "robustfl",
+            "train",
+            job.name,
+            "--scale",
+            job.scale,
+            "--no-worker",
+        ]
         for item in (*self.overrides, f"seeds=[{job.spec.seed}]", f"groups=[{job.group}]"):
             command += ["--set", item]
 
         with open(log, "a") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19))
+            process = subprocess.Popen(
+                command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19)
+            )
             self.running[log] = process
             status = process.wait()
             del self.running[log]

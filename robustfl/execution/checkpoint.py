@@ -53,7 +53,9 @@ def load(path: Path | str, spec_hash: str) -> dict:
     if not head.startswith(MAGIC):
         raise CheckpointError(f"{path} must begin as a checkpoint; got {head[:24]!r}")
     if head[len(MAGIC) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
-        raise CheckpointError(f"{path} must match its checksum; its {len(body)} bytes do not (damaged or cut short)")
+        raise CheckpointError(
+            f"{path} must match its checksum; its {len(body)} bytes do not (damaged or cut short)"
+        )
     held = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
     if held["spec_hash"] != spec_hash:
         raise CheckpointError(f"{path} must belong to spec {spec_hash}; got {held['spec_hash']}")

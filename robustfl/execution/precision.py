@@ -53,9 +53,13 @@ Probe = Callable[[torch.device, str, Shape, int], tuple[int, dict[str, float]]]
 
 
 def choose(
-    device: torch.device, model_name: str, shape: Shape, batch_size: int, cache: Path | str,
+    device: torch.device,
+    model_name: str,
+    shape: Shape,
+    batch_size: int,
+    cache: Path | str,
     probe: Probe | None = None,
-) -> Choice:  # fmt: skip
+) -> Choice:
     """bf16 where it saves more than MARGIN of a step's time, else fp32.
 
     shape: (C, H, W) of an image. A device without bf16 has fp32, and nothing is probed.
@@ -84,9 +88,12 @@ def choose(
 
 
 def measure(
-    device: torch.device, model_name: str, shape: Shape, batch_size: int,
+    device: torch.device,
+    model_name: str,
+    shape: Shape,
+    batch_size: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[int, dict[str, float]]:  # fmt: skip
+) -> tuple[int, dict[str, float]]:
     """Images of a probed step, and seconds of the fastest such step in each precision.
 
     The steps are those of a run (augmentation, forward, backward, fused SGD) on random images, in

@@ -21,12 +21,22 @@ def watching(name: str, epochs: int) -> Iterator[Callable]:
     if not sys.stderr.isatty():
         yield lambda progress: print(line(name, epochs, progress.curves[-1]), flush=True)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("test {task.fields[top1]:.2f} %")) as bar:
         task = bar.add_task(name, total=epochs, top1=float("nan"))
-
 
         def update(progress) -> None:
             top1 = progress.curves[-1]["test_top1"]

@@ -24,7 +24,9 @@ def git_commit() -> str:
 
     def git(*words: str) -> str:
         here = Path(robustfl.__file__).parent
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(
+            ["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".").strip()
@@ -39,7 +41,9 @@ def device_name(device: torch.device = torch.device("cpu")) -> str:
         return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -47,11 +51,18 @@ def device_name(device: torch.device = torch.device("cpu")) -> str:
 def collect(device: torch.device, **more) -> dict:
     """Provenance of a run that ends now on `device`; `more` adds keys (data and label hashes, begin)."""
     return {
-        "package": robustfl.__version__, "commit": git_commit(), "python": platform.python_version(),
-        "torch": torch.__version__, "numpy": np.__version__, "device": device.type, "device_name": device_name(device),
-        "threads": torch.get_num_threads(), "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "end": now(), **more,
-    }  # fmt: skip
+        "package": robustfl.__version__,
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "end": now(),
+        **more,
+    }
 
 
 def now() -> str:

@@ -48,7 +48,9 @@ class Options:
     source: str = "auto"  # of data sets, see robustfl.data.load
     folder: str | None = None
     checkpoint_every: int = 10  # epochs, at most ...
-    checkpoint_seconds: float = 60.0  # ... and after the epoch in which so many have passed since the last one
+    checkpoint_seconds: float = (
+        60.0  # ... and after the epoch in which so many have passed since the last one
+    )
     graphs: bool = True  # CUDA graphs on a GPU; False = eager steps, the reference
     log: Callable[[str], None] = print
 
@@ -59,7 +61,9 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be present; got cuda, and torch sees no CUDA device")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    return torch.device(
+        "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"
+    )
 
 
 def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
@@ -68,7 +72,9 @@ def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) ->
         return np.arange(len(labels))
     order = generator.permutation(len(labels))
     rank = np.empty(len(labels))
-    for c in np.unique(labels):  # position within its class as a share of the class: the smallest shares are taken
+    for c in np.unique(
+        labels
+    ):  # position within its class as a share of the class: the smallest shares are taken
         members = order[labels[order] == c]
         rank[members] = (np.arange(len(members)) + 0.5) / len(members)
     return np.sort(np.argsort(rank, kind="stable")[:size])
@@ -78,15 +84,24 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     """Data on the device and what provenance says of it. Raises data.DataError."""
     kind = data.DATASETS[spec.dataset]
     source = "sample" if spec.sample else options.source
-    arrays = data.load(spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log)
+    arrays = data.load(
+        spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log
+    )
     true = arrays.train_labels.astype(np.int64)
-    noisy, measured = label_noise.apply(true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map)
+    noisy, measured = label_noise.apply(
+        true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map
+    )
     keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
     test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
     if not 0 < round((1 - spec.holdout) * len(keep)) or spec.clean_set > len(keep):
-        raise ValueError(f"holdout and clean_set must leave training points; got {spec.holdout}, {spec.clean_set} of {len(keep)}")
+        raise ValueError(
+            f"holdout and clean_set must leave training points; got {spec.holdout}, {spec.clean_set} of {len(keep)}"
+        )
     shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
-    held, kept = np.sort(shuffled[: round(spec.holdout * len(keep))]), np.sort(shuffled[round(spec.holdout * len(keep)) :])
+    held, kept = (
+        np.sort(shuffled[: round(spec.holdout * len(keep))]),
+        np.sort(shuffled[round(spec.holdout * len(keep)) :]),
+    )
 
     def images(of: np.ndarray) -> Images:
         return Images.of(of, kind.mean, kind.std, device)
@@ -95,15 +110,23 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
         return torch.from_numpy(of.astype(np.int64)).to(device)
 
     ready = Data(
-        images(arrays.train_images[kept]), labels(noisy[kept]), labels(true[kept]),
-        images(arrays.test_images[test]), labels(arrays.test_labels[test]),
-        images(arrays.train_images[held]) if len(held) else None, labels(noisy[held]) if len(held) else None,
-    )  # fmt: skip
+        images(arrays.train_images[kept]),
+        labels(noisy[kept]),
+        labels(true[kept]),
+        images(arrays.test_images[test]),
+        labels(arrays.test_labels[test]),
+        images(arrays.train_images[held]) if len(held) else None,
+        labels(noisy[held]) if len(held) else None,
+    )
     facts = {
-        "data_source": arrays.source, "data_hashes": arrays.hashes, "noise_measured": measured,
-        "label_hash": hashlib.sha256(noisy[kept].tobytes()).hexdigest(), "train_points": len(kept),
-        "heldout_points": len(held), "test_points": len(test),
-    }  # fmt: skip
+        "data_source": arrays.source,
+        "data_hashes": arrays.hashes,
+        "noise_measured": measured,
+        "label_hash": hashlib.sha256(noisy[kept].tobytes()).hexdigest(),
+        "train_points": len(kept),
+        "heldout_points": len(held),
+        "test_points": len(test),
+    }
     return ready, facts
 
 
@@ -116,7 +139,13 @@ def locked(path: Path):
         yield
 
 
-def run_to_record(spec: RunSpec, out: Path | str, name: str, options: Options, watch: Callable = lambda progress: None) -> dict:
+def run_to_record(
+    spec: RunSpec,
+    out: Path | str,
+    name: str,
+    options: Options,
+    watch: Callable = lambda progress: None,
+) -> dict:
     """Train `spec` and write its record into `out`; returns the metrics. A complete record of this spec is kept as is.
 
     watch(progress) is called after each epoch. Raises TrainingError, data.DataError, record.RecordError, OSError; none
@@ -133,9 +162,13 @@ def run_to_record(spec: RunSpec, out: Path | str, name: str, options: Options, w
         fitted = train_or_resume(spec, out / "checkpoint.ckpt", options, watch)
         metrics = summarise(name, spec, fitted, begin)
         if spec == spec.pretraining():
-            checkpoint.save(model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state()))
+            checkpoint.save(
+                model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state())
+            )
         done = fitted.progress
-        record.write(out, spec, metrics, done.curves, done.timings, done.classes, fitted.chooser.picks())
+        record.write(
+            out, spec, metrics, done.curves, done.timings, done.classes, fitted.chooser.picks()
+        )
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
 
@@ -154,7 +187,10 @@ class Fitted:
     def pretrained_state(self) -> dict:
         """On the CPU: the run's own stream is another run's by now."""
         scores = self.steps.forgetting.scores(most=self.progress.epoch + 1)
-        return {"model": {name: value.cpu() for name, value in self.model.state_dict().items()}, "forgetting": scores.cpu()}
+        return {
+            "model": {name: value.cpu() for name, value in self.model.state_dict().items()},
+            "forgetting": scores.cpu(),
+        }
 
 
 def check(spec: RunSpec, out: Path, options: Options) -> None:
@@ -163,27 +199,37 @@ def check(spec: RunSpec, out: Path, options: Options) -> None:
     known = {"dataset": data.DATASETS, "model": resnet.MODELS, "method": SELECTORS}
     for field, allowed in known.items():
         if getattr(spec, field) not in allowed:
-            raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {getattr(spec, field)!r}")
+            raise ValueError(
+                f"{field} must be one of {', '.join(allowed)}; got {getattr(spec, field)!r}"
+            )
     for what, folder in (("out", out), ("cache", Path(options.cache))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{what} must be a folder that exists or can be made; got {str(folder)!r}: {error.strerror}") from error
+            raise ValueError(
+                f"{what} must be a folder that exists or can be made; got {str(folder)!r}: {error.strerror}"
+            ) from error
         if not os.access(folder, os.W_OK):
             raise ValueError(f"{what} must be a writable folder; got {str(folder)!r}")
 
 
-def train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None) -> Fitted:
+def train_or_resume(
+    spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None
+) -> Fitted:
     """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
     device = pick_device(options.device)
     with cuda.exclusive_stream(device):
         return _train_or_resume(spec, saved, options, watch, device)
 
 
-def _train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device) -> Fitted:
+def _train_or_resume(
+    spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device
+) -> Fitted:
     ready, facts = prepare(spec, options, device)
     state = checkpoint.last_good(saved, spec.hash, options.log)
-    resolved, precision_facts = in_precision(spec, device, options, state and state.get("precision"))
+    resolved, precision_facts = in_precision(
+        spec, device, options, state and state.get("precision")
+    )
     facts |= precision_facts
 
     # what trains, and what it trains on
@@ -191,7 +237,9 @@ def _train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callab
     model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)
     chooser = EpochSelector(resolved, ready, pretrained)
     graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
-    steps = (GraphSteps if graphs else STEPS[spec.steps])(model, ready, resolved, track=spec == spec.pretraining())
+    steps = (GraphSteps if graphs else STEPS[spec.steps])(
+        model, ready, resolved, track=spec == spec.pretraining()
+    )
     progress = Progress()
     if state is not None:
         model.load_state_dict(state["model"])
@@ -200,14 +248,24 @@ def _train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callab
         progress = Progress(**state["progress"])
         options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
 
-    snapshot, kept = b"", time.monotonic()  # the run at the end of its last epoch; empty when the disk has it
+    snapshot, kept = (
+        b"",
+        time.monotonic(),
+    )  # the run at the end of its last epoch; empty when the disk has it
 
     def on_epoch(now: Progress) -> None:
         nonlocal snapshot, kept
-        state = {"model": model.state_dict(), "steps": steps.state_dict(), "chooser": chooser.state_dict()}
+        state = {
+            "model": model.state_dict(),
+            "steps": steps.state_dict(),
+            "chooser": chooser.state_dict(),
+        }
         state |= {"progress": vars(now), "precision": resolved.precision}
         snapshot = checkpoint.pack(spec.hash, state)
-        due = now.epoch % options.checkpoint_every == 0 or time.monotonic() - kept >= options.checkpoint_seconds
+        due = (
+            now.epoch % options.checkpoint_every == 0
+            or time.monotonic() - kept >= options.checkpoint_seconds
+        )
         if due and now.epoch < spec.epochs:
             checkpoint.save(saved, snapshot)
             snapshot, kept = b"", time.monotonic()
@@ -215,15 +273,26 @@ def _train_or_resume(spec: RunSpec, saved: Path, options: Options, watch: Callab
 
     try:
         train_epochs(
-            model, ready, resolved, select=chooser, observe=chooser.observe, steps=steps, progress=progress,
-            on_epoch=on_epoch, meter=energy_meter.meter(device),
-        )  # fmt: skip
+            model,
+            ready,
+            resolved,
+            select=chooser,
+            observe=chooser.observe,
+            steps=steps,
+            progress=progress,
+            on_epoch=on_epoch,
+            meter=energy_meter.meter(device),
+        )
     except torch.OutOfMemoryError as error:
-        raise TrainingError(f"device memory must hold the run; {device} ran out: {error}") from error
+        raise TrainingError(
+            f"device memory must hold the run; {device} ran out: {error}"
+        ) from error
     except (KeyboardInterrupt, Interrupted):
         if snapshot:
             checkpoint.save(saved, snapshot)
-        options.log(f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there")
+        options.log(
+            f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there"
+        )
         raise
     finally:
         steps.close()
@@ -262,7 +331,9 @@ def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pre
     with locked(path.with_suffix(".lock")):
         state = checkpoint.last_good(path, source.hash, options.log)
         if state is None:
-            options.log(f"training the pretrained model {source.hash} first ({source.epochs} epochs)")
+            options.log(
+                f"training the pretrained model {source.hash} first ({source.epochs} epochs)"
+            )
             state = train_or_resume(source, path.with_suffix(".ckpt"), options).pretrained_state()
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
@@ -286,16 +357,31 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     best = max(curves, key=lambda row: row["test_top1"])
     last = curves[-1]
     joules = [row["energy"] for row in progress.timings]
-    held = max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
+    held = (
+        max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
+    )
     return {
-        "name": name, "spec_hash": spec.hash,
-        "best_top1": best["test_top1"], "best_epoch": best["epoch"], "best_top5": max(r["test_top5"] for r in curves),
-        "last_top1": last["test_top1"], "last_top5": last["test_top5"],
-        "heldout_top1": held and held["test_top1"], "heldout_epoch": held and held["epoch"],
-        "covered": last["covered"], "label_precision": last["label_precision"],
-        "forwards": progress.forwards, "backwards": progress.backwards,
-        "noise_measured": facts.pop("noise_measured"), "selection_hash": fitted.chooser.hash,
-        "seconds": {k: round(sum(r[k] for r in progress.timings), 3) for k in ("select", "train", "evaluate")},
+        "name": name,
+        "spec_hash": spec.hash,
+        "best_top1": best["test_top1"],
+        "best_epoch": best["epoch"],
+        "best_top5": max(r["test_top5"] for r in curves),
+        "last_top1": last["test_top1"],
+        "last_top5": last["test_top5"],
+        "heldout_top1": held and held["test_top1"],
+        "heldout_epoch": held and held["epoch"],
+        "covered": last["covered"],
+        "label_precision": last["label_precision"],
+        "forwards": progress.forwards,
+        "backwards": progress.backwards,
+        "noise_measured": facts.pop("noise_measured"),
+        "selection_hash": fitted.chooser.hash,
+        "seconds": {
+            k: round(sum(r[k] for r in progress.timings), 3)
+            for k in ("select", "train", "evaluate")
+        },
         "energy": None if None in joules else round(sum(joules), 3),
-        "provenance": provenance.collect(fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts),
-    }  # fmt: skip
+        "provenance": provenance.collect(
+            fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts
+        ),
+    }

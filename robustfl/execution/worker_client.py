@@ -37,16 +37,23 @@ def home() -> Path:
     folder = Path(tempfile.gettempdir()) / f"robustfl-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} must belong to this user; it belongs to uid {folder.stat().st_uid}")
+        raise PermissionError(
+            f"{folder} must belong to this user; it belongs to uid {folder.stat().st_uid}"
+        )
     return folder
 
 
 def address(shared: bool = False) -> Path:
     """Socket of the server for this interpreter and these sources; for shared runs also of this folder and device."""
     package = Path(robustfl.__file__).parent
-    sources = sorted((str(p.relative_to(package)), p.stat().st_mtime_ns, p.stat().st_size) for p in package.rglob("*.py"))
+    sources = sorted(
+        (str(p.relative_to(package)), p.stat().st_mtime_ns, p.stat().st_size)
+        for p in package.rglob("*.py")
+    )
     place = [os.getcwd(), os.environ.get("CUDA_VISIBLE_DEVICES")] if shared else []
-    digest = hashlib.sha256(json.dumps([sys.executable, str(package), sources, place]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        json.dumps([sys.executable, str(package), sources, place]).encode()
+    ).hexdigest()[:16]
     return home() / f"{digest}.sock"
 
 
@@ -58,10 +65,14 @@ def submit(argv: list[str], shared: bool = False) -> int | None:
     except OSError as error:
         print(f"no worker ({error}); running plainly", file=sys.stderr)
         return None
-    request = json.dumps({"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    request = json.dumps(
+        {"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}
+    ).encode()
     with connection:
         streams = array.array("i", [0, 1, 2]).tobytes()
-        connection.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+        connection.sendmsg(
+            [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
+        )
         connection.sendall(request)
         for number in SIGNALS:  # handed on to the run, whose answer is waited for
             signal.signal(number, lambda number, frame: connection.send(bytes([number])))
@@ -91,13 +102,19 @@ def _connect(path: Path, shared: bool) -> socket.socket:
                 path.unlink(missing_ok=True)
                 with open(path.with_suffix(".log"), "w") as log:
                     server = subprocess.Popen(
-                        [sys.executable, "-c", SERVER, str(path), str(shared)], env=os.environ | {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
-                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    )  # fmt: skip
+                        [sys.executable, "-c", SERVER, str(path), str(shared)],
+                        env=os.environ | {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
             if server.poll() is not None or time.monotonic() > deadline:
                 raise OSError(f"the worker did not start; its log: {path.with_suffix('.log')}")
             time.sleep(0.02)
 
 
 def _python_path() -> str:
-    return os.pathsep.join(filter(None, [str(Path(robustfl.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    return os.pathsep.join(
+        filter(None, [str(Path(robustfl.__file__).parent.parent), os.environ.get("PYTHONPATH")])
+    )

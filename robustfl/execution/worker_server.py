@@ -27,7 +27,12 @@ def start(main) -> None:
 
     if not shared:
         warm_up()
-    serve(path, main, float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)), _Threads if shared else _Children)
+    serve(
+        path,
+        main,
+        float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)),
+        _Threads if shared else _Children,
+    )
 
 
 def warm_up() -> None:
@@ -43,10 +48,21 @@ def warm_up() -> None:
     from robustfl.study.run_spec import RunSpec
 
     torch.set_num_threads(1)
-    spec = RunSpec(sample=True, subset=64, test_subset=20, model="resnet8", epochs=1, batch_size=32, method="facility_location", ratio=0.5)
+    spec = RunSpec(
+        sample=True,
+        subset=64,
+        test_subset=20,
+        model="resnet8",
+        epochs=1,
+        batch_size=32,
+        method="facility_location",
+        ratio=0.5,
+    )
     with tempfile.TemporaryDirectory() as folder:
         train_or_resume(spec, Path(folder) / "warm.ckpt", Options(device="cpu", cache=folder))
-    select(np.random.default_rng(0).random((50, 4), dtype=np.float32), method="set_cover", ratio=0.5)
+    select(
+        np.random.default_rng(0).random((50, 4), dtype=np.float32), method="set_cover", ratio=0.5
+    )
 
 
 def serve(path: Path, main, idle: float, kind: type) -> None:
@@ -123,7 +139,9 @@ class _Children:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(ping.fileno())
 
-    def begin(self, request: dict, streams, client: socket.socket, others: list[socket.socket]) -> int:
+    def begin(
+        self, request: dict, streams, client: socket.socket, others: list[socket.socket]
+    ) -> int:
         server, pid = os.getpid(), os.fork()
         if pid == 0:
             self._run(request, streams, server, [*self.inherited, client, *others])
@@ -143,7 +161,9 @@ class _Children:
         """The child: become what the client asked for, and never return."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: the server's death ends the run
+            ctypes.CDLL(None).prctl(
+                1, signal.SIGTERM
+            )  # PR_SET_PDEATHSIG: the server's death ends the run
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in sockets:
@@ -179,7 +199,9 @@ class _PerThread:
         return getattr(self._stream(), name)
 
 
-LOCAL = threading.local()  # of a run's thread: streams, and `cancelled`, an Event that ends the run after its epoch
+LOCAL = (
+    threading.local()
+)  # of a run's thread: streams, and `cancelled`, an Event that ends the run after its epoch
 
 
 class _Threads:
@@ -189,7 +211,9 @@ class _Threads:
         self.main, self.ping, self.cancelled, self.done = main, ping, {}, []
         sys.stdout, sys.stderr = _PerThread(sys.stdout, 1), _PerThread(sys.stderr, 2)
 
-    def begin(self, request: dict, streams, client: socket.socket, others: list[socket.socket]) -> threading.Thread:
+    def begin(
+        self, request: dict, streams, client: socket.socket, others: list[socket.socket]
+    ) -> threading.Thread:
         event = threading.Event()
         thread = threading.Thread(target=self._run, args=(request, streams, event), daemon=True)
         self.cancelled[thread] = event

@@ -34,8 +34,18 @@ SELECTORS = {
 }
 
 
-def select(points, labels=None, *, method: str = "facility_location", ratio: float, radius: float | None = None,
-           metric: str = "euclidean", seed: int = 0, weights: str | None = None, **options) -> Selection:  # fmt: skip
+def select(
+    points,
+    labels=None,
+    *,
+    method: str = "facility_location",
+    ratio: float,
+    radius: float | None = None,
+    metric: str = "euclidean",
+    seed: int = 0,
+    weights: str | None = None,
+    **options,
+) -> Selection:
     """A weighted subset of `points`: class by class, in the order in which the method picked.
 
     points: (n, d) numpy array or torch tensor, or the (n, n) similarity matrix for metric="precomputed".
@@ -57,14 +67,20 @@ def select(points, labels=None, *, method: str = "facility_location", ratio: flo
         raise ValueError("radius must be given for weights='ball'; got None")
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
-    picked = SELECTORS[method](points, labels, ratio, rng.stream(validation.seed(seed), "select"), metric=metric, **options)
+    picked = SELECTORS[method](
+        points, labels, ratio, rng.stream(validation.seed(seed), "select"), metric=metric, **options
+    )
     kind = weights or ("ball" if radius is not None else "natural")
     if kind == "natural":
         return picked
-    return dataclasses.replace(picked, weights=_weights(points, labels, picked, kind, radius, metric))
+    return dataclasses.replace(
+        picked, weights=_weights(points, labels, picked, kind, radius, metric)
+    )
 
 
-def _weights(points, labels, picked: Selection, kind: str, radius: float | None, metric: str) -> np.ndarray:
+def _weights(
+    points, labels, picked: Selection, kind: str, radius: float | None, metric: str
+) -> np.ndarray:
     if kind == "uniform":
         return np.ones(len(picked))
     if kind == "cluster":

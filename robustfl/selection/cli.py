@@ -18,29 +18,49 @@ from robustfl.selection.result import Selection
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl select`."""
     parser.add_argument("--points", required=True, metavar="X.npy", help="(n, d) floats")
-    parser.add_argument("--labels", metavar="y.npy", help="(n,) integers; without them all points are one class")
     parser.add_argument(
-        "--method", default="facility_location", help=f"one of {', '.join(SELECTORS)} (default: %(default)s)"
+        "--labels", metavar="y.npy", help="(n,) integers; without them all points are one class"
     )
-    parser.add_argument("--ratio", required=True, type=float, help="share of each class to pick, in (0, 1]")
-    parser.add_argument("--radius", type=float, help="weights = points of the class within this distance")
     parser.add_argument(
-        "--metric", default="euclidean", help=f"one of {', '.join(validation.METRICS)} (default: %(default)s)"
+        "--method",
+        default="facility_location",
+        help=f"one of {', '.join(SELECTORS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ratio", required=True, type=float, help="share of each class to pick, in (0, 1]"
+    )
+    parser.add_argument(
+        "--radius", type=float, help="weights = points of the class within this distance"
+    )
+    parser.add_argument(
+        "--metric",
+        default="euclidean",
+        help=f"one of {', '.join(validation.METRICS)} (default: %(default)s)",
     )
     parser.add_argument("--weights", help=f"one of {', '.join(validation.WEIGHTS)}")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains")
+    parser.add_argument(
+        "--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Select and write the file whole or not at all. Returns 0, or 2 after one line on stderr that says what is wrong."""
     try:
         _check_out(Path(args.out))
-        points, labels = (None if path is None else _read(path) for path in (args.points, args.labels))
+        points, labels = (
+            None if path is None else _read(path) for path in (args.points, args.labels)
+        )
         picked = select(
-            points, labels, method=args.method, ratio=args.ratio, radius=args.radius, metric=args.metric, seed=args.seed,
+            points,
+            labels,
+            method=args.method,
+            ratio=args.ratio,
+            radius=args.radius,
+            metric=args.metric,
+            seed=args.seed,
             weights=args.weights,
-        )  # fmt: skip
+        )
         _write(Path(args.out), picked)
     except (ValueError, MemoryError, OSError) as error:
         print(f"robustfl select: {error}", file=sys.stderr)
@@ -50,7 +70,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check_out(out: Path) -> None:
-    if not out.name or out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+    if (
+        not out.name
+        or out.is_dir()
+        or not out.parent.is_dir()
+        or not os.access(out.parent, os.W_OK)
+    ):
         raise ValueError(f"--out must be a file in a writable folder; got {str(out)!r}")
 
 

@@ -28,14 +28,20 @@ def sizes(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
     return np.bincount(owners(cloud, picks), minlength=len(picks)).astype(np.float64)
 
 
-def assign(points, labels: np.ndarray, indices: np.ndarray, metric: str = "euclidean") -> np.ndarray:
+def assign(
+    points, labels: np.ndarray, indices: np.ndarray, metric: str = "euclidean"
+) -> np.ndarray:
     """(n,) int64 position in `indices` of the nearest pick of the point's class; -1 for a class without a pick."""
     position = np.full(len(labels), -1, dtype=np.int64)
     position[indices] = np.arange(len(indices))
     found = np.full(len(labels), -1, dtype=np.int64)
     for _, where in by_class(labels):
         picks = np.flatnonzero(position[where] >= 0)
-        picks = picks[np.argsort(position[where[picks]])]  # in the order of `indices`, so that ties go to the lowest
+        picks = picks[
+            np.argsort(position[where[picks]])
+        ]  # in the order of `indices`, so that ties go to the lowest
         if len(picks):
-            found[where] = position[where[picks]][owners(ClassPoints(rows_of_class(points, where, metric), metric), picks)]
+            found[where] = position[where[picks]][
+                owners(ClassPoints(rows_of_class(points, where, metric), metric), picks)
+            ]
     return found

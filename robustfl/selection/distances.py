@@ -52,19 +52,29 @@ class ClassPoints:
             self.squared_norms = rows.square() if self.outer else (rows * rows).sum(1)
         self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
         self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
-        self.max_distance = self._bound() * (1 + 2.0**-20)  # no distance is larger; at most four times the largest one
+        self.max_distance = self._bound() * (
+            1 + 2.0**-20
+        )  # no distance is larger; at most four times the largest one
         if not self.max_distance < FLOAT32:
-            raise ValueError(f"points must lie within distances that float32 can hold; got a spread of {self.max_distance}")
+            raise ValueError(
+                f"points must lie within distances that float32 can hold; got a spread of {self.max_distance}"
+            )
 
     def _bound(self) -> float:
         if self.metric == "precomputed":
             return self.max_similarity - float(self.rows.min())
         if self.outer:
             with np.errstate(over="ignore", invalid="ignore"):
-                furthest = float(self.rows.apart().max() + 2 * self.rounding_floor * self.squared_norms.max())
+                furthest = float(
+                    self.rows.apart().max() + 2 * self.rounding_floor * self.squared_norms.max()
+                )
         else:
             furthest = float(self.squared_norms.max())  # from the centre, squared
-        return {"euclidean": 2 * furthest**0.5, "sqeuclidean": 4 * furthest, "cosine": 2 * furthest}[self.metric]
+        return {
+            "euclidean": 2 * furthest**0.5,
+            "sqeuclidean": 4 * furthest,
+            "cosine": 2 * furthest,
+        }[self.metric]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,14 +117,20 @@ class ClassPoints:
     def matrix(self):
         """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
         m = len(self)
-        out = np.zeros((m, m), np.float32) if self.on_host else self.squared_norms.new_zeros(m, m).float()
+        out = (
+            np.zeros((m, m), np.float32)
+            if self.on_host
+            else self.squared_norms.new_zeros(m, m).float()
+        )
         for rows in self.slices(m):
             rest = slice(rows.start, m)
             part = self.block(rows, rest)
             size = part.shape[0]
             corner = part[:, :size]  # the block on the diagonal: mirror its upper triangle
             triu = np.triu if isinstance(corner, np.ndarray) else type(corner).triu
-            part[:, :size] = triu(corner, 0 if self.metric == "precomputed" else 1) + triu(corner, 1).T
+            part[:, :size] = (
+                triu(corner, 0 if self.metric == "precomputed" else 1) + triu(corner, 1).T
+            )
             out[rows, rest] = part
             out[rest, rows] = part.T
         return out

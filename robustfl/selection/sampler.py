@@ -48,15 +48,29 @@ class CoresetSampler(Sampler[int]):
     Raises ValueError as `robustfl.select` does, for every < 1 or warmup < 0, and for a loader that shuffles or drops.
     """
 
-    def __init__(self, loader: DataLoader, model: nn.Module, *, ratio: float, every: int = 1, warmup: int = 0,
-                 method: str = "facility_location", radius: float | None = None, seed: int = 0, shuffle: bool = True,
-                 points: Callable[..., torch.Tensor] = logit_gradients, **options) -> None:  # fmt: skip
+    def __init__(
+        self,
+        loader: DataLoader,
+        model: nn.Module,
+        *,
+        ratio: float,
+        every: int = 1,
+        warmup: int = 0,
+        method: str = "facility_location",
+        radius: float | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        points: Callable[..., torch.Tensor] = logit_gradients,
+        **options,
+    ) -> None:
         if every < 1:
             raise ValueError(f"every must be >= 1; got {every}")
         if warmup < 0:
             raise ValueError(f"warmup must be >= 0; got {warmup}")
         if loader.drop_last or not isinstance(loader.sampler, torch.utils.data.SequentialSampler):
-            raise ValueError("loader must go through the whole dataset in order (shuffle=False, drop_last=False)")
+            raise ValueError(
+                "loader must go through the whole dataset in order (shuffle=False, drop_last=False)"
+            )
         self.loader, self.model, self.points = loader, model, points
         self.every, self.warmup, self.seed, self.shuffle = every, warmup, seed, shuffle
         self.options = {"ratio": ratio, "method": method, "radius": radius, **options}

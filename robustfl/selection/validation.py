@@ -26,11 +26,15 @@ def numeric(value, name: str):
                 return value
             value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
         except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
-            raise ValueError(f"{name} must be a dense tensor of real numbers; got {type(value).__name__}: {error}") from None
+            raise ValueError(
+                f"{name} must be a dense tensor of real numbers; got {type(value).__name__}: {error}"
+            ) from None
     try:
         array = np.asarray(value)
     except (RuntimeError, TypeError, ValueError):
-        raise ValueError(f"{name} must be a rectangular array of numbers; got ragged or unreadable rows") from None
+        raise ValueError(
+            f"{name} must be a rectangular array of numbers; got ragged or unreadable rows"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
     return array
@@ -112,11 +116,15 @@ def indices(value, n: int) -> np.ndarray:
     array = numeric(value, "indices")
     array = array if isinstance(array, np.ndarray) else array.cpu().numpy()
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"indices must be a (k,) array of integers; got shape {array.shape}, dtype {array.dtype}")
+        raise ValueError(
+            f"indices must be a (k,) array of integers; got shape {array.shape}, dtype {array.dtype}"
+        )
     if len(array) and (array.min() < 0 or array.max() >= n):
         raise ValueError(f"indices must lie in [0, {n}); got {array.min()} to {array.max()}")
     if len(np.unique(array)) != len(array):
-        raise ValueError(f"indices must be unique; got {len(array) - len(np.unique(array))} repeats")
+        raise ValueError(
+            f"indices must be unique; got {len(array) - len(np.unique(array))} repeats"
+        )
     return array.astype(np.int64)
 
 
@@ -129,7 +137,11 @@ def ratio(value) -> float:
 
 def radius(value) -> float:
     """A finite distance >= 0."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
+    if (
+        not isinstance(value, numbers.Real)
+        or isinstance(value, bool)
+        or not 0 <= value <= sys.float_info.max
+    ):
         raise ValueError(f"radius must be a finite number >= 0; got {value!r}")
     return float(value)
 

@@ -44,7 +44,9 @@ def cluster(points, labels, indices, metric: str = "euclidean") -> np.ndarray:
     return np.bincount(owner[owner >= 0], minlength=len(indices)).astype(np.float64)
 
 
-def ball(points, labels, indices, radius: float, unit: str = "absolute", metric: str = "euclidean") -> np.ndarray:
+def ball(
+    points, labels, indices, radius: float, unit: str = "absolute", metric: str = "euclidean"
+) -> np.ndarray:
     """(k,) float64 number of points of the pick's class within `radius` of it (inclusive), itself included.
 
     unit: "absolute" (units of the metric) or "median" (multiples of the class's median pairwise distance, see
@@ -101,7 +103,10 @@ def median_distance(points, labels=None, metric: str = "euclidean") -> dict[int,
     """
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
-    return {name: _median(ClassPoints(rows_of_class(points, where, metric), metric)) for name, where in by_class(labels)}
+    return {
+        name: _median(ClassPoints(rows_of_class(points, where, metric), metric))
+        for name, where in by_class(labels)
+    }
 
 
 def sample_representatives(
@@ -134,11 +139,15 @@ def facility_value(points, labels, indices, metric: str = "euclidean") -> tuple[
 def _class_value(cloud: ClassPoints, picks: np.ndarray) -> tuple[float, float]:
     top, nearest, own = 0.0, np.empty(len(cloud)), np.empty(len(cloud))
     for rows, part in cloud.blocks():
-        on_host = isinstance(part, np.ndarray)  # else only what is left of each row comes to the host
+        on_host = isinstance(
+            part, np.ndarray
+        )  # else only what is left of each row comes to the host
         if cloud.metric != "precomputed":  # to itself, free of rounding
             np.fill_diagonal(part[:, rows], 0) if on_host else part[:, rows].fill_diagonal_(0)
         top = max(top, float(part.max()))
         own[rows] = part.min(1) if on_host else clusters.host(part.amin(1))
         if len(picks):
-            nearest[rows] = part[:, picks].min(1) if on_host else clusters.host(part[:, picks].amin(1))
+            nearest[rows] = (
+                part[:, picks].min(1) if on_host else clusters.host(part[:, picks].amin(1))
+            )
     return float((top - nearest).sum()) if len(picks) else 0.0, float((top - own).sum())

@@ -69,7 +69,9 @@ class Study:
         if name not in self.specs:
             close = [n for n in self.specs if n.split("_seed")[0] == name.split("_seed")[0]]
             hint = f"; this name has seeds {close}" if close else ""
-            raise StudyError(f"run must be one of `robustfl runs --scale {self.scale}`; got {name!r}{hint}")
+            raise StudyError(
+                f"run must be one of `robustfl runs --scale {self.scale}`; got {name!r}{hint}"
+            )
         return self.specs[name]
 
     def groups_of(self, name: str) -> list[Group]:
@@ -88,7 +90,11 @@ def cuda_present() -> bool:
     """Whether the driver reports a CUDA device; asks libcuda itself, since importing torch takes a second."""
     try:
         cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
-        return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return (
+            cuda.cuInit(0) == 0
+            and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0
+            and count.value > 0
+        )
     except OSError:
         return False
 
@@ -147,37 +153,61 @@ def check_config(config: dict) -> dict:
         return type(value) is int and value >= least
 
     def names(value, good) -> bool:
-        return isinstance(value, list) and len(value) > 0 and all(map(good, value)) and len(set(value)) == len(value)
+        return (
+            isinstance(value, list)
+            and len(value) > 0
+            and all(map(good, value))
+            and len(set(value)) == len(value)
+        )
 
     def text(value) -> bool:
         return isinstance(value, str) and value != ""
 
     def source(value) -> bool:
-        known = isinstance(value, dict) and set(value) == {"source", "folder"} and value["source"] in SOURCES
-        return known and (text(value["folder"]) or (value["folder"] is None and value["source"] != "folder"))
+        known = (
+            isinstance(value, dict)
+            and set(value) == {"source", "folder"}
+            and value["source"] in SOURCES
+        )
+        return known and (
+            text(value["folder"]) or (value["folder"] is None and value["source"] != "folder")
+        )
 
     rules = {
         "scale": (text, "the name of a scale, or auto"),
-        "seeds": (lambda v: v is None or names(v, lambda s: whole(s, 0)), "null or a non-empty list of different integers >= 0"),
-        "groups": (lambda v: v is None or names(v, text), "null or a non-empty list of different group names"),
+        "seeds": (
+            lambda v: v is None or names(v, lambda s: whole(s, 0)),
+            "null or a non-empty list of different integers >= 0",
+        ),
+        "groups": (
+            lambda v: v is None or names(v, text),
+            "null or a non-empty list of different group names",
+        ),
         "epochs": (lambda v: v is None or whole(v, 1), "null or an integer >= 1"),
         "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
         "compiled": (lambda v: v is None or type(v) is bool, "null, true or false"),
         "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
         "results": (text, "a path"),
         "cache": (text, "a path"),
-        "data": (source, f"a mapping of source ({', '.join(SOURCES)}) and folder (a path, which source folder needs)"),
+        "data": (
+            source,
+            f"a mapping of source ({', '.join(SOURCES)}) and folder (a path, which source folder needs)",
+        ),
     }
     for key in [*config, *rules]:
         if key not in rules or key not in config:
-            raise StudyError(f"config must have exactly the keys {', '.join(rules)}; {key!r} is too many or missing")
+            raise StudyError(
+                f"config must have exactly the keys {', '.join(rules)}; {key!r} is too many or missing"
+            )
         good, rule = rules[key]
         if not good(config[key]):
             raise StudyError(f"{key} must be {rule}; got {config[key]!r}")
     return config
 
 
-def load(scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR) -> Study:
+def load(
+    scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR
+) -> Study:
     """Build the study at one scale.
 
     scale: a name of scales.yaml, or auto; None = the config's. config: values over config.yaml. directory: of the
@@ -198,10 +228,14 @@ def load(scale: str | None = None, config: dict | None = None, directory: Path |
     ):
         for key in keys:
             if key not in experiments["groups"]:
-                raise StudyError(f"{where} must be among {', '.join(experiments['groups'])}; got {key!r}")
+                raise StudyError(
+                    f"{where} must be among {', '.join(experiments['groups'])}; got {key!r}"
+                )
     wanted = config["groups"]
     if wanted is None:
-        wanted = size.get("groups", [k for k in experiments["groups"] if k not in size.get("leave_out", ())])
+        wanted = size.get(
+            "groups", [k for k in experiments["groups"] if k not in size.get("leave_out", ())]
+        )
 
     specs: dict[str, RunSpec] = {}
     trained: dict[RunSpec, str] = {}
@@ -213,7 +247,12 @@ def load(scale: str | None = None, config: dict | None = None, directory: Path |
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
 
 
-SNAPSHOT = ("experiments", "scales", "claims", "slides")  # YAML files that a study's tables follow from, as they are
+SNAPSHOT = (
+    "experiments",
+    "scales",
+    "claims",
+    "slides",
+)  # YAML files that a study's tables follow from, as they are
 
 
 def snapshot(known: Study, config: dict) -> dict[str, str]:
@@ -248,7 +287,9 @@ def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
     for label, row in rows_of(entry).items():
         methods = row.get("rules", () if "method" in row.get("set", {}) else entry.get("rules", ()))
         for method in methods or (None,):
-            settings = entry.get("set", {}) | row.get("set", {}) | ({"method": method} if method else {})
+            settings = (
+                entry.get("set", {}) | row.get("set", {}) | ({"method": method} if method else {})
+            )
             names = []
             for seed in seeds:
                 try:
@@ -258,16 +299,27 @@ def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
                     name = readable_name(protocol, base, spec)
                     scaled = scale_spec(spec, base, protocol, size, config)
                 except (SpecError, TypeError, KeyError) as error:
-                    raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {error}") from error
+                    raise StudyError(
+                        f"experiments.yaml: group {key}, row {label!r}: {error}"
+                    ) from error
                 name = trained.setdefault(scaled, name)  # few epochs can make two settings one
                 if specs.setdefault(name, scaled) != scaled:
-                    raise StudyError(f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs")
+                    raise StudyError(
+                        f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs"
+                    )
                 names.append(name)
             rows.append(Row(label, scaled.method, tuple(names)))
     return Group(key, entry["title"], entry["slide"], entry["dataset"], protocol, tuple(rows))
 
 
-SIZES = ("sample", "subset", "test_subset", "test_every", "model", "precision")  # of a scale, taken over as they are
+SIZES = (
+    "sample",
+    "subset",
+    "test_subset",
+    "test_every",
+    "model",
+    "precision",
+)  # of a scale, taken over as they are
 
 
 def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
@@ -284,13 +336,17 @@ def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: 
     if batch:
         changes |= {"batch_size": batch, "lr": spec.lr * batch / spec.batch_size}
 
-    whole = config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol)
+    whole = (
+        config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol)
+    )
     if whole is not None and whole != base.epochs:
         epochs = max(1, round(spec.epochs * whole / base.epochs))
         shrink = epochs / spec.epochs
         changes["epochs"] = epochs
         changes["milestones"] = tuple(sorted({max(1, round(m * shrink)) for m in spec.milestones}))
-        changes["warmup"] = min(epochs - 1, max(1, round(spec.warmup * shrink))) if spec.warmup else 0
+        changes["warmup"] = (
+            min(epochs - 1, max(1, round(spec.warmup * shrink))) if spec.warmup else 0
+        )
         changes["every"] = max(1, round(spec.every * shrink))
     return replace(spec, **changes)
 
@@ -316,7 +372,9 @@ def open_settings(directory: Path | str = CONFIG_DIR) -> list[Open]:
             elif hasattr(RunSpec, name):
                 found.append(Open(where, f"{name} {getattr(RunSpec, name)}", reason))
             else:
-                raise StudyError(f"experiments.yaml: {where}: open must name fields of a run; got {name!r}")
+                raise StudyError(
+                    f"experiments.yaml: {where}: open must name fields of a run; got {name!r}"
+                )
 
     for name, protocol in experiments["protocols"].items():
         add(f"{name} protocol", protocol, protocol.get("open", {}))
@@ -335,17 +393,37 @@ def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
     parts.append(spec.method if spec.method == "full" else f"{spec.method}{spec.ratio:g}")
     if spec.weights != "uniform":
         unit = "median" if spec.radius_unit == "median" else ""
-        parts.append(f"ball{spec.radius:g}{unit}" if spec.weights == "ball" else f"{spec.weights}-weights")
+        parts.append(
+            f"ball{spec.radius:g}{unit}" if spec.weights == "ball" else f"{spec.weights}-weights"
+        )
     if spec.pretrained and not _always_pretrained(spec):
         parts.append("pretrained")
-    told = {"dataset", "seed", "noise", "noise_rate", "method", "ratio", "weights", "radius", "radius_unit", "pretrained"}
+    told = {
+        "dataset",
+        "seed",
+        "noise",
+        "noise_rate",
+        "method",
+        "ratio",
+        "weights",
+        "radius",
+        "radius_unit",
+        "pretrained",
+    }
     for f in fields(spec):
         value = getattr(spec, f.name)
-        if f.name in told or value == getattr(base, f.name) or (f.name == "warmup" and spec.method == "full"):
+        if (
+            f.name in told
+            or value == getattr(base, f.name)
+            or (f.name == "warmup" and spec.method == "full")
+        ):
             continue
         text = f"{value:g}" if isinstance(value, float) else str(value)
         if isinstance(value, tuple):
-            text = "-".join("to".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value) or "none"
+            text = (
+                "-".join("to".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+                or "none"
+            )
         parts.append(text if isinstance(value, str) else f"{f.name.replace('_', '-')}{text}")
     return "_".join([*parts, f"seed{spec.seed}"])
 

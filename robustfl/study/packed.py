@@ -17,10 +17,17 @@ from robustfl.study.record import FILES, Record, RecordError
 from robustfl.study.run_spec import RunSpec
 
 HEAD_KEYS = ("spec_hash", "identity", "precision")  # of the spec; see `RunSpec.accepts`
-HEAD = re.compile(rb'\{\n "spec_hash": "[0-9a-f]{16}",\n "identity": "([0-9a-f]{16})",\n "precision": "(\w+)",\n')
+HEAD = re.compile(
+    rb'\{\n "spec_hash": "[0-9a-f]{16}",\n "identity": "([0-9a-f]{16})",\n "precision": "(\w+)",\n'
+)
 ORDER = (  # of the six files in a packed one
-    "metrics.json", "spec.json", "curves.csv", "timings.csv", "classes.csv", "picks.json",
-)  # fmt: skip
+    "metrics.json",
+    "spec.json",
+    "curves.csv",
+    "timings.csv",
+    "classes.csv",
+    "picks.json",
+)
 ADVICE = "restore it from git, or delete it and rerun"
 
 
@@ -45,7 +52,9 @@ def head(path: Path) -> tuple[str, str] | None:
     except OSError as error:
         raise RecordError(f"{path}: packed record must be readable: {error}") from error
     if found is None:
-        raise RecordError(f"{path}: packed record must begin with its spec_hash; it does not: {ADVICE}")
+        raise RecordError(
+            f"{path}: packed record must begin with its spec_hash; it does not: {ADVICE}"
+        )
     return found[1].decode(), found[2].decode()
 
 

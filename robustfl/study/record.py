@@ -18,24 +18,64 @@ from pathlib import Path
 from robustfl.study.run_spec import MEASURED, RunSpec
 
 CURVES = (
-    "epoch", "lr", "train_loss", "train_acc_given", "train_acc_true", "test_loss", "test_top1", "test_top5",
-    "heldout_acc", "selected", "label_precision", "weighted_precision", "label_recall", "overlap", "covered",
-    "covered_ball", "objective", "forwards", "backwards", "fit", "fit_true", "fit_false", "gradient_error",
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_acc_given",
+    "train_acc_true",
+    "test_loss",
+    "test_top1",
+    "test_top5",
+    "heldout_acc",
+    "selected",
+    "label_precision",
+    "weighted_precision",
+    "label_recall",
+    "overlap",
+    "covered",
+    "covered_ball",
+    "objective",
+    "forwards",
+    "backwards",
+    "fit",
+    "fit_true",
+    "fit_false",
+    "gradient_error",
     "effective_size",
-)  # fmt: skip
+)
 TIMINGS = ("epoch", "select", "train", "evaluate", "energy")
 CLASSES = ("epoch", "class", "selected", "label_precision", "label_recall")
 PICKS = ("selections", "shape", "most", "least")
 METRICS = (
-    "name", "spec_hash", "best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "heldout_top1",
-    "heldout_epoch", "covered", "label_precision", "forwards", "backwards", "noise_measured", "selection_hash",
-    "seconds", "energy", "provenance",
-)  # fmt: skip
+    "name",
+    "spec_hash",
+    "best_top1",
+    "best_top5",
+    "best_epoch",
+    "last_top1",
+    "last_top5",
+    "heldout_top1",
+    "heldout_epoch",
+    "covered",
+    "label_precision",
+    "forwards",
+    "backwards",
+    "noise_measured",
+    "selection_hash",
+    "seconds",
+    "energy",
+    "provenance",
+)
 # Names above that came later: a record made before one reads as None there.
 ADDED = frozenset({"fit", "fit_true", "fit_false", "gradient_error", "effective_size"})
 FILES = (  # in the order written
-    "spec.json", "curves.csv", "classes.csv", "picks.json", "timings.csv", "metrics.json",
-)  # fmt: skip
+    "spec.json",
+    "curves.csv",
+    "classes.csv",
+    "picks.json",
+    "timings.csv",
+    "metrics.json",
+)
 
 
 class RecordError(RuntimeError):
@@ -80,27 +120,39 @@ def csv_text(columns: tuple[str, ...], rows: list[dict]) -> str:
     writer.writerow(columns)
     for row in rows:
         values = (row[c] for c in columns)
-        writer.writerow("" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values)
+        writer.writerow(
+            "" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values
+        )
     return out.getvalue()
 
 
 def write(
-    folder: Path | str, spec: RunSpec, metrics: dict, curves: list[dict], timings: list[dict],
-    classes: list[dict] = (), picks: dict | None = None,
-) -> None:  # fmt: skip
+    folder: Path | str,
+    spec: RunSpec,
+    metrics: dict,
+    curves: list[dict],
+    timings: list[dict],
+    classes: list[dict] = (),
+    picks: dict | None = None,
+) -> None:
     """Write a finished run. metrics.json comes last, so its presence means the record is complete."""
     folder, picks = Path(folder), picks or {"selections": 0, "shape": [], "most": [], "least": []}
     for what, keys, held in (("metrics", METRICS, metrics), ("picks", PICKS, picks)):
         if missing := set(keys) ^ set(held):
-            raise RecordError(f"{what} must have exactly the documented keys; differs in {sorted(missing)}")
-    write_files(folder, {
-        "spec.json": json.dumps(spec.asdict(), indent=1) + "\n",
-        "curves.csv": csv_text(CURVES, curves),
-        "classes.csv": csv_text(CLASSES, classes),
-        "picks.json": json.dumps(picks) + "\n",
-        "timings.csv": csv_text(TIMINGS, timings),
-        "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
-    })  # fmt: skip
+            raise RecordError(
+                f"{what} must have exactly the documented keys; differs in {sorted(missing)}"
+            )
+    write_files(
+        folder,
+        {
+            "spec.json": json.dumps(spec.asdict(), indent=1) + "\n",
+            "curves.csv": csv_text(CURVES, curves),
+            "classes.csv": csv_text(CLASSES, classes),
+            "picks.json": json.dumps(picks) + "\n",
+            "timings.csv": csv_text(TIMINGS, timings),
+            "metrics.json": json.dumps(metrics, indent=1, allow_nan=False) + "\n",
+        },
+    )
 
 
 def write_files(folder: Path, texts: dict[str, str]) -> None:
@@ -161,7 +213,9 @@ def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = N
     if not spec.accepts(held):
         ours, theirs = spec.asdict(), held.asdict()
         differs = ", ".join(
-            f"{k}: {theirs[k]!r} -> {ours[k]!r}" for k in ours if ours[k] != theirs[k] and k not in MEASURED
+            f"{k}: {theirs[k]!r} -> {ours[k]!r}"
+            for k in ours
+            if ours[k] != theirs[k] and k not in MEASURED
         )
         raise RecordError(
             f"{where}: spec.json must be of spec {spec.hash}; got {held.hash} ({differs}); the record is stale: "

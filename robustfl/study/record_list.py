@@ -17,9 +17,17 @@ EPILOG = """examples:
   robustfl records unpack --scale laptop           every packed run into a folder again
   robustfl records list                            what has been run, where and when"""
 COLUMNS = (
-    "scale", "run", "seeds", "dates", "processor", "precision", "commit", "core-hours",
-    "best top-1 %", "last top-1 %",
-)  # fmt: skip
+    "scale",
+    "run",
+    "seeds",
+    "dates",
+    "processor",
+    "precision",
+    "commit",
+    "core-hours",
+    "best top-1 %",
+    "last top-1 %",
+)
 NUMBERS = frozenset(COLUMNS[-3:])
 
 
@@ -147,11 +155,17 @@ def _line(scale: str, name: str, held: list[Record]) -> Line:
         return f"{sum(r.metrics[key] for r in held) / len(held):.2f}"
 
     cells = (
-        scale, name, ", ".join(str(s) for s in sorted(r.spec.seed for r in held)),
-        begin if begin == end else f"{begin} to {end}", _distinct(p["device_name"] for p in made),
-        _distinct(r.precision for r in held), _distinct(short(p["commit"]) for p in made), f"{hours:.2f}",
-        mean("best_top1"), mean("last_top1"),
-    )  # fmt: skip
+        scale,
+        name,
+        ", ".join(str(s) for s in sorted(r.spec.seed for r in held)),
+        begin if begin == end else f"{begin} to {end}",
+        _distinct(p["device_name"] for p in made),
+        _distinct(r.precision for r in held),
+        _distinct(short(p["commit"]) for p in made),
+        f"{hours:.2f}",
+        mean("best_top1"),
+        mean("last_top1"),
+    )
     return Line(cells, len(held), hours)
 
 

@@ -67,11 +67,15 @@ class RunSpec:
     # classes interleaved by rank)
     order: str = "shuffled"
     order_seed: int = 0  # another shuffle of the same run: an A/A control differs in this alone
-    representative: str = "facility"  # facility | sampled (one point drawn from the facility's cluster)
+    representative: str = (
+        "facility"  # facility | sampled (one point drawn from the facility's cluster)
+    )
     every: int = 1  # epochs between selections
     warmup: int = 0  # epochs on the full set before the first selection
     pretrained: bool = False  # points come from the finished `pretraining()` run, selected once
-    final_ratio: float = 0.0  # curriculum: ratio grows linearly to this in the last epoch; 0 = stays
+    final_ratio: float = (
+        0.0  # curriculum: ratio grows linearly to this in the last epoch; 0 = stays
+    )
     # beyond selection
     steps: str = "plain"  # key of robustfl.execution.run.STEPS: plain | reweight | raw_clusters
     mix: bool = False  # mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)
@@ -87,15 +91,26 @@ class RunSpec:
         for field in fields(self):  # YAML and JSON give lists; a frozen value holds tuples
             value = getattr(self, field.name)
             if field.type == "tuple":
-                object.__setattr__(self, field.name, tuple(tuple(v) if isinstance(v, list) else v for v in value))
-            elif field.type == "float" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+                object.__setattr__(
+                    self, field.name, tuple(tuple(v) if isinstance(v, list) else v for v in value)
+                )
+            elif (
+                field.type == "float"
+                and isinstance(value, int)
+                and not isinstance(value, bool)
+                and abs(value) < 2**53
+            ):
                 object.__setattr__(self, field.name, float(value))
         _check(self)
 
     @property
     def hash(self) -> str:
         """16 hex digits of the sha256 of the non-default fields."""
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        }
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:16]
 
     def asdict(self) -> dict:
@@ -106,7 +121,9 @@ class RunSpec:
     def from_dict(cls, values: dict) -> RunSpec:
         """Inverse of asdict. Raises SpecError on an unknown field."""
         if not isinstance(values, dict):
-            raise SpecError(f"spec must be a mapping of RunSpec's fields; got {type(values).__name__}")
+            raise SpecError(
+                f"spec must be a mapping of RunSpec's fields; got {type(values).__name__}"
+            )
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SpecError(f"field must be one of RunSpec's; got {unknown}")
@@ -140,23 +157,39 @@ def _check(s: RunSpec) -> None:
         if not ok:
             raise SpecError(f"{field} must be {rule}; got {getattr(s, field)!r}")
 
-    kinds = {"int": (int, "an integer"), "float": (float, "a finite number"), "bool": (bool, "true or false"), "str": (str, "text")}
+    kinds = {
+        "int": (int, "an integer"),
+        "float": (float, "a finite number"),
+        "bool": (bool, "true or false"),
+        "str": (str, "text"),
+    }
     for f in fields(s):
         kind, rule = kinds.get(f.type, (tuple, "a list"))
         value = getattr(s, f.name)
         need(f.name, type(value) is kind and (kind is not float or math.isfinite(value)), rule)
     for field, allowed in (
-        ("noise", NOISES), ("space", SPACES), ("weights", WEIGHTS), ("radius_unit", UNITS),
-        ("optimizer", ("sgd", "adam")), ("precision", PRECISIONS), ("gradient_mode", ("eval", "train")),
-        ("order", ("greedy", "within_class", "shuffled")), ("representative", ("facility", "sampled")),
-        ("mixing", ("picks", "released")), ("normalise", ("subset", "batch")),
-    ):  # fmt: skip
+        ("noise", NOISES),
+        ("space", SPACES),
+        ("weights", WEIGHTS),
+        ("radius_unit", UNITS),
+        ("optimizer", ("sgd", "adam")),
+        ("precision", PRECISIONS),
+        ("gradient_mode", ("eval", "train")),
+        ("order", ("greedy", "within_class", "shuffled")),
+        ("representative", ("facility", "sampled")),
+        ("mixing", ("picks", "released")),
+        ("normalise", ("subset", "batch")),
+    ):
         need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
     for field in ("epochs", "batch_size", "every", "test_every"):
         need(field, getattr(s, field) >= 1, "an integer >= 1")
     for field in ("seed", "subset", "test_subset", "order_seed", "warmup", "clean_set"):
         need(field, getattr(s, field) >= 0, "an integer >= 0")
-    need("warmup", s.warmup == 0 or s.warmup < s.epochs, f"less than epochs ({s.epochs}), or nothing is ever selected")
+    need(
+        "warmup",
+        s.warmup == 0 or s.warmup < s.epochs,
+        f"less than epochs ({s.epochs}), or nothing is ever selected",
+    )
     need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
     need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
     need("holdout", 0 <= s.holdout < 1, "in [0, 1)")
@@ -167,18 +200,41 @@ def _check(s: RunSpec) -> None:
     need("radius", s.radius >= 0, ">= 0")
     need("radius", s.weights != "ball" or s.radius > 0, "> 0 when weights is ball")
     need("noise_rate", (s.noise == "none") == (s.noise_rate == 0), "0 exactly when noise is none")
-    need("noise_map", bool(s.noise_map) == (s.noise == "asymmetric"), "given exactly when noise is asymmetric")
+    need(
+        "noise_map",
+        bool(s.noise_map) == (s.noise == "asymmetric"),
+        "given exactly when noise is asymmetric",
+    )
     whole = (type(m) is int and m >= 1 for m in s.milestones)
     need("milestones", all(whole), "integers >= 1")
-    pairs = (isinstance(p, tuple) and len(p) == 2 and all(type(c) is int and c >= 0 for c in p) for p in s.noise_map)
+    pairs = (
+        isinstance(p, tuple) and len(p) == 2 and all(type(c) is int and c >= 0 for c in p)
+        for p in s.noise_map
+    )
     need("noise_map", all(pairs), "pairs of class numbers")
     need("milestones", all(a < b for a, b in zip(s.milestones, s.milestones[1:])), "increasing")
     need("final_ratio", s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1, "0 or in [ratio, 1]")
     need("steps", s.steps in STEPS, f"one of {', '.join(STEPS)}")
-    need("clean_set", (s.clean_set > 0) == (s.steps == "reweight"), "> 0 exactly when steps is reweight")
-    need("space", s.space != "forgetting" or s.pretrained, "of a current model unless pretrained is true")
-    need("steps", s.pretrained or s.steps != "raw_clusters", "plain or reweight unless pretrained is true")
+    need(
+        "clean_set",
+        (s.clean_set > 0) == (s.steps == "reweight"),
+        "> 0 exactly when steps is reweight",
+    )
+    need(
+        "space",
+        s.space != "forgetting" or s.pretrained,
+        "of a current model unless pretrained is true",
+    )
+    need(
+        "steps",
+        s.pretrained or s.steps != "raw_clusters",
+        "plain or reweight unless pretrained is true",
+    )
     need("warmup", not (s.pretrained and s.warmup), "0 for a pretrained selection")
-    need("gradient_mode", not (s.pretrained and s.gradient_mode == "train"), "eval for a pretrained selection")
+    need(
+        "gradient_mode",
+        not (s.pretrained and s.gradient_mode == "train"),
+        "eval for a pretrained selection",
+    )
     need("mixing", s.mix or s.mixing == "picks", "picks unless mix is true")
     need("order_seed", s.order_seed == 0 or s.order != "greedy", "0 for the greedy order")

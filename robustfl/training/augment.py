@@ -26,11 +26,15 @@ class Images:
     std: torch.Tensor
 
     @classmethod
-    def of(cls, images: np.ndarray, mean: tuple, std: tuple, device: torch.device | str = "cpu") -> Images:
+    def of(
+        cls, images: np.ndarray, mean: tuple, std: tuple, device: torch.device | str = "cpu"
+    ) -> Images:
         """images: (n, C, H, W) uint8."""
         n, c, h, w = images.shape
         pixels = torch.zeros(n, h + 2 * PAD, w + 2 * PAD, c, dtype=torch.uint8)
-        pixels[:, PAD : PAD + h, PAD : PAD + w] = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 2, 3, 1)
+        pixels[:, PAD : PAD + h, PAD : PAD + w] = torch.from_numpy(
+            np.ascontiguousarray(images)
+        ).permute(0, 2, 3, 1)
         as_float = (torch.tensor(v, dtype=torch.float32, device=device) for v in (mean, std))
         return cls(pixels.to(device), *as_float)
 
@@ -48,7 +52,9 @@ class Images:
         x = torch.arange(w, device=index.device)
         rows = dy[:, None] + torch.arange(h, device=index.device)  # (b, H)
         columns = dx[:, None] + torch.where(flip[:, None] > 0, w - 1 - x, x)  # (b, W)
-        return self._normalised(self.pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]])
+        return self._normalised(
+            self.pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+        )
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """(b, H, W, C) uint8 -> (b, C, H, W) float32 in channels_last memory."""

@@ -62,7 +62,9 @@ class Pass:
             return F.cross_entropy(self.logits, self.labels, reduction="none")[:, None]
         if space == "gradient":
             return self.residual @ self.last
-        return OuterProducts(self.residual, self._inputs()) if space == "last_layer" else self.residual
+        return (
+            OuterProducts(self.residual, self._inputs()) if space == "last_layer" else self.residual
+        )
 
     def mean_gradient(self, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """(classes, d + 1) float64 weighted mean of the last layer's gradients at `index` (k,); weights: (k,)."""
@@ -70,11 +72,15 @@ class Pass:
         return (self.residual[index].double() * share[:, None]).T @ self._inputs()[index].double()
 
     def _inputs(self) -> torch.Tensor:
-        return torch.cat([self.features, torch.ones_like(self.features[:, :1])], 1)  # the bias is a weight
+        return torch.cat(
+            [self.features, torch.ones_like(self.features[:, :1])], 1
+        )  # the bias is a weight
 
 
 @torch.inference_mode()
-def forward(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> Pass:
+def forward(
+    model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32"
+) -> Pass:
     """A pass in eval mode, without augmentation; the model's mode is restored.
 
     model: a module with `features` and its last layer `fc`, see `models.ResNet`. labels: (n,) int64, the
@@ -86,7 +92,14 @@ def forward(model: nn.Module, images: Images, labels: torch.Tensor, precision: s
 
 @torch.no_grad()
 def forward_as_released(
-    model: nn.Module, images: Images, labels: torch.Tensor, precision: str, *, batch: int, seed: int, epoch: int
+    model: nn.Module,
+    images: Images,
+    labels: torch.Tensor,
+    precision: str,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
 ) -> Pass:
     """A pass as the released code of CRUST makes it: in train mode, so that batch norm uses the statistics of
     each batch and moves its running ones; on augmented images; gradients of the batch's *mean* loss.
@@ -94,7 +107,9 @@ def forward_as_released(
     The images go through in their order, `batch` at a time; their crops are drawn from (seed, epoch).
     Source: `estimate_grads` of robust_cifar_train.py, published with Mirzasoleiman, Cao, Leskovec 2020.
     """
-    crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(labels.device)
+    crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(
+        labels.device
+    )
     training, parts = model.training, []
     model.train()
     try:
@@ -109,6 +124,8 @@ def forward_as_released(
     return Pass(penultimate, model.fc(penultimate), labels, model.fc.weight.detach().clone(), scale)
 
 
-def points(model: nn.Module, images: Images, labels: torch.Tensor, space: str, precision: str = "fp32"):
+def points(
+    model: nn.Module, images: Images, labels: torch.Tensor, space: str, precision: str = "fp32"
+):
     """The points of `forward` in one space: see `Pass.points`."""
     return forward(model, images, labels, precision).points(space)

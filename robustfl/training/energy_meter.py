@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
-EnergyMeter = Callable[[], float | None]  # joules since the call before, since making it for the first
+EnergyMeter = Callable[
+    [], float | None
+]  # joules since the call before, since making it for the first
 
 
 def meter(device: torch.device) -> EnergyMeter:
@@ -38,9 +40,15 @@ def package_counter(root: Path) -> Callable[[], list[tuple[float, float]]] | Non
 def gpu_counter(device: torch.device) -> Callable[[], list[tuple[float, float]]] | None:
     """As package_counter, of the GPU that torch calls `device`: nvmlDeviceGetTotalEnergyConsumption, millijoules in 64 bits."""
     try:
-        nvml, handle, spent = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p(), ctypes.c_ulonglong()
+        nvml, handle, spent = (
+            ctypes.CDLL("libnvidia-ml.so.1"),
+            ctypes.c_void_p(),
+            ctypes.c_ulonglong(),
+        )
         uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
+        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(
+            uuid.encode(), ctypes.byref(handle)
+        ):
             return None
     except (OSError, AttributeError):
         return None

@@ -29,9 +29,13 @@ from robustfl.training.metrics import (
 from robustfl.training.steps.eager import Data
 
 SHOWN = 8  # points of each kind in picks.json
-OBSERVE_EVERY = 10  # epochs between looks at the training set, where no selection looks at it anyway
+OBSERVE_EVERY = (
+    10  # epochs between looks at the training set, where no selection looks at it anyway
+)
 NO_POINTS = frozenset({"full", "random"})  # selectors that look at no points ...
-BLIND_WEIGHTS = frozenset({"uniform", "class"})  # ... and weights that need none: together they cost no forward pass
+BLIND_WEIGHTS = frozenset(
+    {"uniform", "class"}
+)  # ... and weights that need none: together they cost no forward pass
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class EpochSelector:
         if spec.method not in SELECTORS:
             raise ValueError(f"method must be one of {', '.join(SELECTORS)}; got {spec.method!r}")
         if spec.pretrained and pretrained is None:
-            raise ValueError("pretrained must be a finished model for a spec with pretrained=True; got None")
+            raise ValueError(
+                "pretrained must be a finished model for a spec with pretrained=True; got None"
+            )
         self.spec, self.data, self.pretrained = spec, data, pretrained
         self.given = data.given_labels.cpu().numpy()
         self.clean = (data.given_labels == data.true_labels).cpu().numpy()
@@ -61,7 +67,9 @@ class EpochSelector:
         self.once = spec.pretrained or (spec.method == "full" and not self.needs_points)
         self.coverage = Coverage(np.zeros(len(self.given), dtype=np.int64))
         self.subset: Subset | None = None
-        self._seen: embeddings.Pass | None = None  # this epoch's selection's pass through the current model
+        self._seen: embeddings.Pass | None = (
+            None  # this epoch's selection's pass through the current model
+        )
         self.hash = ""  # chain of sha256 over every selection's indices and weights
 
     def __call__(self, epoch: int, model: nn.Module) -> Subset:
@@ -74,7 +82,9 @@ class EpochSelector:
             return Subset(self.subset.indices, self.subset.weights, self.subset.classes, kept)
         self.subset = self._select(epoch, model)
         for part in (self.subset.indices, self.subset.weights):
-            self.hash = hashlib.sha256(self.hash.encode() + np.ascontiguousarray(part).tobytes()).hexdigest()
+            self.hash = hashlib.sha256(
+                self.hash.encode() + np.ascontiguousarray(part).tobytes()
+            ).hexdigest()
         return self.subset
 
     def observe(self, epoch: int, model: nn.Module, subset: Subset) -> dict:
@@ -86,7 +96,9 @@ class EpochSelector:
         if self._seen is None and not due:
             return {}
         data = self.data
-        seen = self._seen or embeddings.forward(model, data.images, data.given_labels, self.spec.precision)
+        seen = self._seen or embeddings.forward(
+            model, data.images, data.given_labels, self.spec.precision
+        )
         self._seen = None
         return training_fit(seen.hits, data.given_labels == data.true_labels) | gradient_quality(
             seen, torch.from_numpy(subset.indices), torch.from_numpy(subset.weights)
@@ -95,7 +107,9 @@ class EpochSelector:
     def _select(self, epoch: int, model: nn.Module) -> Subset:
         spec, points = self.spec, None
         if self.needs_points:
-            points = each(self._points(epoch, model), lambda part: part if part.is_cuda else part.numpy())
+            points = each(
+                self._points(epoch, model), lambda part: part if part.is_cuda else part.numpy()
+            )
         generator = rng.stream(spec.seed, "select", epoch)
         blind = np.zeros((len(self.given), 1), dtype=np.float32) if points is None else points
         picked = SELECTORS[spec.method](blind, self.given, self._ratio(epoch), generator)
@@ -107,16 +121,25 @@ class EpochSelector:
         # what the selection is made of
         overlap = self.coverage.add(indices)
         measures = label_quality(indices, w, self.clean) | {"effective_size": effective_size(w)}
-        measures |= {"overlap": overlap, "covered": self.coverage.share, "objective": None, "covered_ball": None}
+        measures |= {
+            "overlap": overlap,
+            "covered": self.coverage.share,
+            "objective": None,
+            "covered_ball": None,
+        }
         if points is not None and spec.method != "full":
             value, whole = weights.facility_value(points, self.given, indices)
             measures["objective"] = value / whole if whole > 0 else 1.0
             if spec.weights == "ball":
-                near = weights.within_ball(points, self.given, indices, spec.radius, spec.radius_unit)
+                near = weights.within_ball(
+                    points, self.given, indices, spec.radius, spec.radius_unit
+                )
                 measures["covered_ball"] = float(near.mean())
         cost = len(self.given) if points is not None and spec.space != "forgetting" else 0
         by_class = class_quality(indices, self.given, self.clean) if spec.noise != "none" else []
-        return Subset(indices, w * (len(w) / w.sum()), self.given[indices], measures, cost, by_class)
+        return Subset(
+            indices, w * (len(w) / w.sum()), self.given[indices], measures, cost, by_class
+        )
 
     def _points(self, epoch: int, model: nn.Module) -> torch.Tensor | OuterProducts:
         """(n, d) float32: what the selector looks at this epoch."""
@@ -125,7 +148,13 @@ class EpochSelector:
             return self.pretrained.forgetting.float()[:, None]
         if spec.gradient_mode == "train":
             return embeddings.forward_as_released(
-                model, data.images, data.given_labels, spec.precision, batch=spec.batch_size, seed=spec.seed, epoch=epoch
+                model,
+                data.images,
+                data.given_labels,
+                spec.precision,
+                batch=spec.batch_size,
+                seed=spec.seed,
+                epoch=epoch,
             ).points(spec.space)
         source = self.pretrained.model if spec.pretrained else model
         seen = embeddings.forward(source, data.images, data.given_labels, spec.precision)
@@ -159,7 +188,11 @@ class EpochSelector:
         runs select again and again; otherwise every point says the same."""
         held = {"selections": self.coverage.selections, "shape": [], "most": [], "least": []}
         counts = self.coverage.counts
-        if self.spec.noise == "none" or self.coverage.selections < 2 or counts.min() == counts.max():
+        if (
+            self.spec.noise == "none"
+            or self.coverage.selections < 2
+            or counts.min() == counts.max()
+        ):
             return held
         pixels = self.data.images.pixels[:, PAD:-PAD, PAD:-PAD]
         order = np.argsort(-counts, kind="stable")
@@ -167,24 +200,35 @@ class EpochSelector:
 
         def told(i: int) -> dict:
             packed = base64.b64encode(zlib.compress(pixels[i].cpu().numpy().tobytes(), 9)).decode()
-            return {"count": int(counts[i]), "given": int(self.given[i]), "true": int(true[i]), "pixels": packed}
+            return {
+                "count": int(counts[i]),
+                "given": int(self.given[i]),
+                "true": int(true[i]),
+                "pixels": packed,
+            }
 
         return held | {
-            "shape": list(pixels.shape[1:]), "most": [told(i) for i in order[:SHOWN]],
+            "shape": list(pixels.shape[1:]),
+            "most": [told(i) for i in order[:SHOWN]],
             "least": [told(i) for i in order[::-1][:SHOWN]],
-        }  # fmt: skip
+        }
 
     def state_dict(self) -> dict:
         """Tensors and plain values: what a resumed run needs to go on to the bit."""
         s, last = self.subset, self.coverage.last
         return {
             "hash": self.hash,
-            "counts": torch.from_numpy(self.coverage.counts), "selections": self.coverage.selections,
+            "counts": torch.from_numpy(self.coverage.counts),
+            "selections": self.coverage.selections,
             "last": None if last is None else torch.from_numpy(last),
-            "subset": None if s is None else {
-                "indices": torch.from_numpy(s.indices), "weights": torch.from_numpy(s.weights), "measures": s.measures,
+            "subset": None
+            if s is None
+            else {
+                "indices": torch.from_numpy(s.indices),
+                "weights": torch.from_numpy(s.weights),
+                "measures": s.measures,
             },
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.hash = state["hash"]

@@ -12,7 +12,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from robustfl.training.augment import Images
 from robustfl.training.resnet import ResNet
 
-BATCH = {"cpu": 100, "cuda": 2000}  # images a forward pass: on a CPU activations must stay in its caches (half the time of 1000)
+BATCH = {
+    "cpu": 100,
+    "cuda": 2000,
+}  # images a forward pass: on a CPU activations must stay in its caches (half the time of 1000)
 
 
 def autocast(device: torch.device, precision: str):
@@ -30,7 +33,11 @@ def features(model: nn.Module, images: Images, precision: str = "fp32") -> torch
     training = model.training
     device = images.pixels.device
     batch = BATCH[device.type]
-    run = _fused(model, precision) if device.type == "cpu" and _can_fuse(model, precision) else model.features
+    run = (
+        _fused(model, precision)
+        if device.type == "cpu" and _can_fuse(model, precision)
+        else model.features
+    )
     out = []
     model.eval()
     try:
@@ -49,7 +56,11 @@ def _can_fuse(model: nn.Module, precision: str) -> bool:
         return False
     if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    return bool(nn.utils.get_total_norm([t for t in model.state_dict().values() if t.is_floating_point()]).isfinite())
+    return bool(
+        nn.utils.get_total_norm(
+            [t for t in model.state_dict().values() if t.is_floating_point()]
+        ).isfinite()
+    )
 
 
 def _fused(model: ResNet, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -69,14 +80,22 @@ def _fused(model: ResNet, precision: str) -> Callable[[torch.Tensor], torch.Tens
         return weight, bias.to(dtype), conv.padding, conv.stride, conv.dilation, conv.groups
 
     stem = folded(model.conv, model.bn)
-    blocks = [(block, folded(block.conv1, block.bn1), folded(block.conv2, block.bn2)) for block in model.blocks]
-    relu, sum_relu = torch.ops.mkldnn._convolution_pointwise, torch.ops.mkldnn._convolution_pointwise_.binary
+    blocks = [
+        (block, folded(block.conv1, block.bn1), folded(block.conv2, block.bn2))
+        for block in model.blocks
+    ]
+    relu, sum_relu = (
+        torch.ops.mkldnn._convolution_pointwise,
+        torch.ops.mkldnn._convolution_pointwise_.binary,
+    )
 
     def run(x: torch.Tensor) -> torch.Tensor:
         x = relu(x.to(dtype), *stem, "relu", [], "")
         for block, first, second in blocks:
             out = relu(x, *first, "relu", [], "")
-            summand = block.shortcut(x).contiguous(memory_format=torch.channels_last)  # as the sum, done in its place, needs it
+            summand = block.shortcut(x).contiguous(
+                memory_format=torch.channels_last
+            )  # as the sum, done in its place, needs it
             x = sum_relu(summand, out, *second, "add", 1.0, "relu", [], "")
         return x.mean((2, 3), dtype=torch.float32)
 

@@ -30,13 +30,19 @@ class Subset:
     indices: np.ndarray
     weights: np.ndarray
     classes: np.ndarray  # (k,) the class each pick was made for
-    measures: dict = field(default_factory=dict)  # columns of curves.csv that describe the selection
+    measures: dict = field(
+        default_factory=dict
+    )  # columns of curves.csv that describe the selection
     forwards: int = 0  # forward passes this selection cost
-    by_class: list[dict] = field(default_factory=list)  # rows of classes.csv, for a new selection under label noise
+    by_class: list[dict] = field(
+        default_factory=list
+    )  # rows of classes.csv, for a new selection under label noise
 
 
 Select = Callable[[int, nn.Module], Subset]
-Observe = Callable[[int, nn.Module, Subset], dict]  # columns of curves.csv; costs the run nothing but time
+Observe = Callable[
+    [int, nn.Module, Subset], dict
+]  # columns of curves.csv; costs the run nothing but time
 
 
 def interleaved(classes: np.ndarray) -> np.ndarray:
@@ -62,17 +68,24 @@ def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
     return shuffled
 
 
-def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch: int, lr: float) -> Plan:
+def plan_epoch(
+    subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch: int, lr: float
+) -> Plan:
     """The subset in the order `at`, with the epoch's crops and, where the spec mixes, its partners, on the data's device."""
     device = data.given_labels.device
-    order, weights = (torch.from_numpy(np.ascontiguousarray(v[at])).to(device) for v in (subset.indices, subset.weights))
+    order, weights = (
+        torch.from_numpy(np.ascontiguousarray(v[at])).to(device)
+        for v in (subset.indices, subset.weights)
+    )
     crops = augment.draw_crops(spec.seed, epoch, len(data.images)).to(device)
     mix = (None, None)
     if spec.mix:
         generator = rng.stream(spec.seed, "mix", epoch)
         if spec.mixing == "released":
             given = data.given_labels.cpu().numpy()
-            partners, shares = partners_as_released(subset.classes[at], given, spec.batch_size, generator)
+            partners, shares = partners_as_released(
+                subset.classes[at], given, spec.batch_size, generator
+            )
             mixes = epoch > spec.warmup + 1
         else:
             partners, shares = partners_of(subset.classes[at], subset.indices[at], generator)
@@ -82,7 +95,9 @@ def plan_epoch(subset: Subset, at: np.ndarray, data: Data, spec: RunSpec, epoch:
     return Plan(order, weights.float(), crops, lr, *mix)
 
 
-def partners_of(classes: np.ndarray, indices: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def partners_of(
+    classes: np.ndarray, indices: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """CRUST's mixing: for each pick a partner among the picks of its given class, and its own share lambda ~ Beta(1, 0.1).
 
     classes, indices: (k,). Returns (k,) int64 indices and (k,) shares in [0, 1].
@@ -165,7 +180,9 @@ def train_epochs(
         _must_be_finite("training", loss, epoch, lr)
 
         # test the model
-        tested = _test(model, data, spec) if epoch % spec.test_every == 0 or epoch == spec.epochs else {}
+        tested = (
+            _test(model, data, spec) if epoch % spec.test_every == 0 or epoch == spec.epochs else {}
+        )
         if tested:
             _must_be_finite("test", tested["test_loss"], epoch, lr)
 
@@ -208,7 +225,9 @@ def _test(model: nn.Module, data: Data, spec: RunSpec) -> dict:
     test = evaluate(model, data.test, data.test_labels, spec.precision)
     tested = {f"test_{key}": value for key, value in test.items()}
     if data.heldout is not None:
-        tested["heldout_acc"] = evaluate(model, data.heldout, data.heldout_labels, spec.precision)["top1"]
+        tested["heldout_acc"] = evaluate(model, data.heldout, data.heldout_labels, spec.precision)[
+            "top1"
+        ]
     return tested
 
 

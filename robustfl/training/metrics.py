@@ -15,14 +15,20 @@ from robustfl.training.inference import features
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32") -> dict[str, float]:
+def evaluate(
+    model: nn.Module, images: Images, labels: torch.Tensor, precision: str = "fp32"
+) -> dict[str, float]:
     """loss (mean cross entropy), top1 and top5 (%) on images without augmentation; the model's mode is restored.
 
     model: a module with `features` and its last layer `fc`, see `models.ResNet`; labels: (n,) int64.
     """
-    logits = model.fc(features(model, images, precision))  # in fp32 whatever the precision of the features
+    logits = model.fc(
+        features(model, images, precision)
+    )  # in fp32 whatever the precision of the features
     top5 = logits.topk(5, 1).indices == labels[:, None]  # (n, 5)
-    sums = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), top5[:, 0].sum(), top5.sum()]).tolist()
+    sums = torch.stack(
+        [F.cross_entropy(logits, labels, reduction="sum"), top5[:, 0].sum(), top5.sum()]
+    ).tolist()
     loss, one, five = (float(v) / len(images) for v in sums)
     return {"loss": loss, "top1": 100 * one, "top5": 100 * five}
 
@@ -56,14 +62,20 @@ def class_quality(indices: np.ndarray, given: np.ndarray, clean: np.ndarray) -> 
     for c in np.unique(given):
         own = indices[given[indices] == c]
         good, all_good = int(clean[own].sum()), int(clean[given == c].sum())
-        rows.append({
-            "class": int(c), "selected": len(own), "label_precision": good / len(own) if len(own) else None,
-            "label_recall": good / all_good if all_good else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "class": int(c),
+                "selected": len(own),
+                "label_precision": good / len(own) if len(own) else None,
+                "label_recall": good / all_good if all_good else None,
+            }
+        )
     return rows
 
 
-def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -> dict[str, float | None]:
+def label_quality(
+    indices: np.ndarray, weights: np.ndarray, clean: np.ndarray
+) -> dict[str, float | None]:
     """How clean a selection is. indices, weights: (k,); clean: (n,) bool, given label = true label.
 
     label_precision: share of the picks with a true label; weighted_precision: the same by weight; label_recall: share
@@ -72,7 +84,9 @@ def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -
     good = clean[indices]
     return {
         "label_precision": float(good.mean()),
-        "weighted_precision": float(weights[good].sum() / weights.sum()) if weights.sum() > 0 else None,
+        "weighted_precision": float(weights[good].sum() / weights.sum())
+        if weights.sum() > 0
+        else None,
         "label_recall": float(good.sum() / clean.sum()) if clean.any() else None,
     }
 
@@ -97,7 +111,9 @@ def training_fit(hits: torch.Tensor, clean: torch.Tensor) -> dict[str, float | N
     }
 
 
-def gradient_quality(seen: Pass, indices: torch.Tensor, weights: torch.Tensor) -> dict[str, float | None]:
+def gradient_quality(
+    seen: Pass, indices: torch.Tensor, weights: torch.Tensor
+) -> dict[str, float | None]:
     """`gradient_error`: |g_S - g| / |g|, g the mean gradient of the last layer over all points, g_S its weighted mean
     over the subset. indices, weights: (k,), on the CPU. None where g is 0.
 

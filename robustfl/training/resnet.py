@@ -33,7 +33,10 @@ class Block(nn.Module):
     def shortcut(self, x: torch.Tensor) -> torch.Tensor:
         """x itself, or option A: subsampled, then padded with new channels of zeros, half on each side."""
         if self.pad or self.stride > 1:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
+            x = F.pad(
+                x[:, :, :: self.stride, :: self.stride],
+                (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2),
+            )
         return x
 
 
@@ -56,7 +59,9 @@ class ResNet(nn.Module):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.blocks(F.relu(self.bn(self.conv(x)), inplace=True))
-        return x.mean((2, 3))  # global average pooling; its backward is deterministic, AdaptiveAvgPool's is not
+        return x.mean(
+            (2, 3)
+        )  # global average pooling; its backward is deterministic, AdaptiveAvgPool's is not
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.features(x))

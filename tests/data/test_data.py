@@ -32,11 +32,19 @@ def never(folder):
 def tiny_dataset(**changes) -> data.Dataset:
     arrays = tiny_arrays()
     facts = dict(
-        name="tiny", classes=("a", "b", "c"), shape=(3, 4, 4), mean=(0.5,) * 3, std=(0.25,) * 3,
-        sha256={key: digest(array) for key, array in arrays.items()}, train_size=6, test_size=3, probes=(),
-        from_torchvision=never, from_folder=never,
+        name="tiny",
+        classes=("a", "b", "c"),
+        shape=(3, 4, 4),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        sha256={key: digest(array) for key, array in arrays.items()},
+        train_size=6,
+        test_size=3,
+        probes=(),
+        from_torchvision=never,
+        from_folder=never,
         from_registry=lambda folder: data.Arrays.of(tiny_arrays(), "registry"),
-    )  # fmt: skip
+    )
     return data.Dataset(**(facts | changes))
 
 
@@ -56,7 +64,9 @@ def tiny(monkeypatch):
 
 
 def test_unknown_names_and_sources_are_named():
-    with pytest.raises(data.DataError, match="dataset must be one of cifar10, fashion_mnist; got 'cifar'"):
+    with pytest.raises(
+        data.DataError, match="dataset must be one of cifar10, fashion_mnist; got 'cifar'"
+    ):
         data.load("cifar")
     with pytest.raises(data.DataError, match="source must be one of auto, .* sample; got 'torch'"):
         data.load("cifar10", source="torch")
@@ -77,7 +87,9 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, tiny, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(data.DataError, match="data/tiny: cache must be written; got .*No space left.*; free space"):
+    with pytest.raises(
+        data.DataError, match="data/tiny: cache must be written; got .*No space left.*; free space"
+    ):
         data.load("tiny", source="registry", cache=tmp_path, **SILENT)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".tiny.lock"]
 
@@ -91,14 +103,23 @@ def test_fetch_writes_what_load_returns_and_check_verifies(tmp_path, tiny):
     assert loaded.source == "registry" and "tiny: trying registry ..." in lines
     for key, array in tiny_arrays().items():
         assert np.array_equal(getattr(loaded, key), array)
-    assert data.check("tiny", cache=tmp_path, **SILENT) == loaded.hashes == data.DATASETS["tiny"].sha256
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".tiny.lock", "tiny"]  # no leftovers
+    assert (
+        data.check("tiny", cache=tmp_path, **SILENT)
+        == loaded.hashes
+        == data.DATASETS["tiny"].sha256
+    )
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        ".tiny.lock",
+        "tiny",
+    ]  # no leftovers
     tiny(from_registry=never)  # from now on the cache answers, whatever the source
     assert data.load("tiny", source="auto", cache=tmp_path, **SILENT).hashes == loaded.hashes
 
 
 def test_check_of_what_was_never_fetched_says_so(tmp_path, tiny):
-    with pytest.raises(data.DataError, match="tiny must be fetched first.*run `robustfl data fetch tiny --cache "):
+    with pytest.raises(
+        data.DataError, match="tiny must be fetched first.*run `robustfl data fetch tiny --cache "
+    ):
         data.check("tiny", cache=tmp_path, **SILENT)
 
 
@@ -141,7 +162,9 @@ def _retype(path):
 def test_a_damaged_file_is_named(tmp_path, tiny, damage):
     path = data.fetch("tiny", source="registry", cache=tmp_path, **SILENT) / "test_images.npy"
     damage(path)
-    with pytest.raises(data.DataError, match="test_images.npy: .*must be .*; got .*; run `robustfl data fetch tiny"):
+    with pytest.raises(
+        data.DataError, match="test_images.npy: .*must be .*; got .*; run `robustfl data fetch tiny"
+    ):
         data.load("tiny", cache=tmp_path, **SILENT)
 
 
@@ -195,7 +218,10 @@ def test_auto_takes_the_first_source_that_has_it(tmp_path, tiny):
 
 
 def test_auto_prefers_torchvision(tmp_path, tiny):
-    tiny(from_torchvision=lambda folder: data.Arrays.of(tiny_arrays(), "torchvision"), from_registry=never)
+    tiny(
+        from_torchvision=lambda folder: data.Arrays.of(tiny_arrays(), "torchvision"),
+        from_registry=never,
+    )
     assert data.load("tiny", cache=tmp_path, **SILENT).source == "torchvision"
 
 
@@ -205,14 +231,21 @@ def test_auto_refuses_wrong_bytes_and_goes_on(tmp_path, tiny):
     tiny(from_torchvision=lambda folder: data.Arrays.of(wrong, "torchvision"))
     lines = []
     assert data.load("tiny", cache=tmp_path, log=lines.append).source == "registry"
-    assert any("not from torchvision: torchvision, train_labels: tiny train_labels must have" in line for line in lines)
+    assert any(
+        "not from torchvision: torchvision, train_labels: tiny train_labels must have" in line
+        for line in lines
+    )
 
 
 def test_when_all_sources_fail_each_reason_is_given(tmp_path, tiny):
     tiny(from_torchvision=raising("no host"), from_registry=raising("no npm"))
-    with pytest.raises(data.DataError, match=r"torchvision: no host \| registry: no npm; check the network, or put"):
+    with pytest.raises(
+        data.DataError, match=r"torchvision: no host \| registry: no npm; check the network, or put"
+    ):
         data.load("tiny", cache=tmp_path / "cache", **SILENT)
-    with pytest.raises(data.DataError, match="folder: .*/absent: folder must be a directory; got nothing there"):
+    with pytest.raises(
+        data.DataError, match="folder: .*/absent: folder must be a directory; got nothing there"
+    ):
         data.load("tiny", folder=tmp_path / "absent", cache=tmp_path / "cache", **SILENT)
     assert not data_cache.place("tiny", tmp_path / "cache").exists()
 
@@ -221,11 +254,17 @@ def test_folder_takes_our_own_layout(tmp_path, tiny):
     data.fetch("tiny", source="registry", cache=tmp_path / "a", **SILENT)
     tiny(from_registry=never)
     for number, folder in enumerate((tmp_path / "a" / "data", tmp_path / "a" / "data" / "tiny")):
-        arrays = data.load("tiny", source="folder", folder=folder, cache=tmp_path / f"b{number}", **SILENT)
+        arrays = data.load(
+            "tiny", source="folder", folder=folder, cache=tmp_path / f"b{number}", **SILENT
+        )
         assert arrays.source == "folder"
     _truncate(tmp_path / "a" / "data" / "tiny" / "train_images.npy")
-    with pytest.raises(data.DataError, match="a/data/tiny/train_images.npy: must be a whole .npy file"):
-        data.load("tiny", source="folder", folder=tmp_path / "a" / "data", cache=tmp_path / "c", **SILENT)
+    with pytest.raises(
+        data.DataError, match="a/data/tiny/train_images.npy: must be a whole .npy file"
+    ):
+        data.load(
+            "tiny", source="folder", folder=tmp_path / "a" / "data", cache=tmp_path / "c", **SILENT
+        )
 
 
 def test_datasets_are_values():

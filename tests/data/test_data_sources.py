@@ -36,9 +36,13 @@ def test_an_unreachable_host_is_not_downloaded_from(tmp_path, monkeypatch):
     def never(folder):
         raise AssertionError("must not be asked")
 
-    kind = dataclasses.replace(data.DATASETS["cifar10"], probes=("http://127.0.0.1:9/x",), from_torchvision=never)
+    kind = dataclasses.replace(
+        data.DATASETS["cifar10"], probes=("http://127.0.0.1:9/x",), from_torchvision=never
+    )
     monkeypatch.setitem(data.DATASETS, "cifar10", kind)
-    with pytest.raises(data.DataError, match="torchvision: http://127.0.0.1:9/x is not reachable: "):
+    with pytest.raises(
+        data.DataError, match="torchvision: http://127.0.0.1:9/x is not reachable: "
+    ):
         data.load("cifar10", source="torchvision", cache=tmp_path, **SILENT)
 
 
@@ -68,13 +72,17 @@ def test_torchvision_downloads_cifar(official_cifar, tmp_path, monkeypatch, serv
     pytest.importorskip("torch")
     url, md5 = f"{serve(official_cifar)}/{cifar10.ARCHIVE}", cifar10.OFFICIAL_MD5
     theirs = source_torchvision.import_datasets().CIFAR10
-    meta = hashlib.md5((official_cifar / "cifar-10-batches-py" / "batches.meta").read_bytes()).hexdigest()
+    meta = hashlib.md5(
+        (official_cifar / "cifar-10-batches-py" / "batches.meta").read_bytes()
+    ).hexdigest()
     monkeypatch.setattr(theirs, "url", url)
     monkeypatch.setattr(theirs, "tgz_md5", md5[cifar10.ARCHIVE])
     monkeypatch.setattr(theirs, "train_list", [[name, md5[name]] for name in cifar10.TRAIN])
     monkeypatch.setattr(theirs, "test_list", [[name, md5[name]] for name in cifar10.TEST])
     monkeypatch.setattr(theirs, "meta", theirs.meta | {"md5": meta})
-    monkeypatch.setitem(data.DATASETS, "cifar10", dataclasses.replace(data.DATASETS["cifar10"], probes=(url,)))
+    monkeypatch.setitem(
+        data.DATASETS, "cifar10", dataclasses.replace(data.DATASETS["cifar10"], probes=(url,))
+    )
     arrays = data.load("cifar10", cache=tmp_path / "cache", **SILENT)
     assert arrays.source == "torchvision" and arrays.hashes == data.DATASETS["cifar10"].sha256
     assert socket.getdefaulttimeout() is None  # put back
@@ -116,7 +124,10 @@ def run(*words: str) -> int:
 def test_fetch_and_check_from_the_command_line(raw_fashion, tmp_path, capsys):
     cache = ("--cache", str(tmp_path / "a cache"))
     assert run("check", "fashion_mnist", *cache) == 1
-    assert run("fetch", "fashion_mnist", "--source", "folder", "--folder", str(raw_fashion), *cache) == 0
+    assert (
+        run("fetch", "fashion_mnist", "--source", "folder", "--folder", str(raw_fashion), *cache)
+        == 0
+    )
     assert run("check", "fashion_mnist", *cache) == 0
     out, err = capsys.readouterr()
     assert "fashion_mnist: ready in" in out and "fashion_mnist: every array is right" in out
@@ -125,9 +136,14 @@ def test_fetch_and_check_from_the_command_line(raw_fashion, tmp_path, capsys):
     np.save(labels, np.zeros(400, dtype=np.uint8))
     assert run("check", "fashion_mnist", *cache) == 1
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and str(labels) in err and digest(np.zeros(400, dtype=np.uint8)) in err
+    assert (
+        err.count("\n") == 1 and str(labels) in err and digest(np.zeros(400, dtype=np.uint8)) in err
+    )
 
 
 def test_unknown_data_set_on_the_command_line(capsys):
     assert main(["data", "fetch", "cifar"]) == 2  # bad input, as everywhere
-    assert capsys.readouterr().err == "robustfl: dataset must be one of cifar10, fashion_mnist; got 'cifar'\n"
+    assert (
+        capsys.readouterr().err
+        == "robustfl: dataset must be one of cifar10, fashion_mnist; got 'cifar'\n"
+    )

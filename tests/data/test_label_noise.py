@@ -30,7 +30,9 @@ def test_pair_moves_to_the_next_class():
 
 
 def test_asymmetric_follows_its_map():
-    noisy, measured = label_noise.apply(LABELS, 10, "asymmetric", 0.4, seed=4, pairs=((9, 1), (2, 0)))
+    noisy, measured = label_noise.apply(
+        LABELS, 10, "asymmetric", 0.4, seed=4, pairs=((9, 1), (2, 0))
+    )
     flipped = noisy != LABELS
     assert set(zip(LABELS[flipped], noisy[flipped])) == {(9, 1), (2, 0)}
     mapped = np.isin(LABELS, (9, 2))
@@ -56,10 +58,11 @@ def test_input_is_untouched_and_none_is_none():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("loud", 0.1), "noise must be one of"), (("pair", 1.0), r"noise_rate must be in \[0, 1\); got 1.0"),
+        (("loud", 0.1), "noise must be one of"),
+        (("pair", 1.0), r"noise_rate must be in \[0, 1\); got 1.0"),
         (("asymmetric", 0.1, 0, ((3, 3),)), "noise_map must map a class to another"),
     ],
-)  # fmt: skip
+)
 def test_bad_input(arguments, message):
     kind, rate, *rest = arguments
     with pytest.raises(ValueError, match=message):

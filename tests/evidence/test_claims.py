@@ -15,7 +15,9 @@ from robustfl.study import experiments
 NOISE = "noise_0.4_cifar10"
 
 
-def gathered(folder, accuracy, seeds=(0, 1, 2), scale="laptop", groups=(NOISE,), change=lambda r: None):
+def gathered(
+    folder, accuracy, seeds=(0, 1, 2), scale="laptop", groups=(NOISE,), change=lambda r: None
+):
     known = experiments.load(scale, {"groups": list(groups), "seeds": list(seeds)})
     return tables.gather(known, write_study(folder, known, accuracy, change))
 
@@ -36,7 +38,9 @@ def verdicts(g, key, **changes):
     return claims.verdicts(g, [dataclasses.replace(claim, **changes)])
 
 
-@pytest.mark.parametrize("gain, verdict", [(2.0, REPRODUCED), (-2.0, NOT_REPRODUCED), (0.0, INCONCLUSIVE)])
+@pytest.mark.parametrize(
+    "gain, verdict", [(2.0, REPRODUCED), (-2.0, NOT_REPRODUCED), (0.0, INCONCLUSIVE)]
+)
 def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
     found = verdicts(gathered(tmp_path, weighted(gain)), "noise_0.4_headline", budgets=("epochs",))
     assert {(v.comparison.rule, v.measure) for v in found} == {
@@ -45,28 +49,39 @@ def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
     for v in found:
         assert (v.verdict, v.estimate.seeds) == (verdict, 3)
         assert v.estimate.mean == pytest.approx(gain, abs=0.01)
-        assert v.floor == pytest.approx(5.05, abs=0.2)  # seeds differ by 5 points, which pairing takes out
+        assert v.floor == pytest.approx(
+            5.05, abs=0.2
+        )  # seeds differ by 5 points, which pairing takes out
         assert (v.needed is None) == (verdict != INCONCLUSIVE)
         assert v.comparison.said == pytest.approx(1.96)
 
 
 def test_one_seed_is_inconclusive_except_what_the_protocol_fixes(tmp_path):
-    g = gathered(tmp_path, weighted(20.0), seeds=(0,), groups=(NOISE, "speed_cifar10", "analysis_cifar10"))
+    g = gathered(
+        tmp_path, weighted(20.0), seeds=(0,), groups=(NOISE, "speed_cifar10", "analysis_cifar10")
+    )
     for v in claims.verdicts(g):
         if v.measure in ("backwards", "forwards"):
-            assert v.verdict == (REPRODUCED if v.estimate.mean < 1 else NOT_REPRODUCED) and not v.reason, v
+            assert (
+                v.verdict == (REPRODUCED if v.estimate.mean < 1 else NOT_REPRODUCED)
+                and not v.reason
+            ), v
         else:
             assert v.verdict == INCONCLUSIVE and v.reason, v
-    assert {v.text for v in claims.verdicts(g) if v.measure == "best_top1" and v.reason.startswith("one")} == {
-        "inconclusive (one seed)"
-    }
+    assert {
+        v.text
+        for v in claims.verdicts(g)
+        if v.measure == "best_top1" and v.reason.startswith("one")
+    } == {"inconclusive (one seed)"}
 
 
 def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
     g = gathered(tmp_path, weighted(2.0))
     claim = next(c for c in claims.load() if c.key == "noise_0.4_order")
     parts = [(c.part, c.rule) for c in claims.comparisons(claim, g)]
-    assert len(parts) == len(set(parts)) == 11  # six pairs; the one without FL is the same under both rules
+    assert (
+        len(parts) == len(set(parts)) == 11
+    )  # six pairs; the one without FL is the same under both rules
     assert ("weighted only − full", None) in parts
     assert ("FL weighted (released) − FL only (released)", "centrality") in parts
 
@@ -74,7 +89,9 @@ def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
 def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
     """Accuracy grows with the epochs, so full training that has made as few passes as FL is behind where it ends."""
     g = gathered(tmp_path, lambda s: (60.0 + s.seed, 60.0 + s.seed))
-    by = {(v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))}
+    by = {
+        (v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))
+    }
     assert by["epochs", "best_top1"].estimate.mean == pytest.approx(0.0)
     assert by["backwards", "best_top1"].estimate.mean > 10
     full = g.records["cifar10_robust_agnostic0.4_full_seed0"]
@@ -88,7 +105,11 @@ def test_held_out_epoch_is_chosen_without_the_test_set(tmp_path):
     g = gathered(tmp_path, weighted(0.0), seeds=(0,))
     record = g.records["cifar10_robust_agnostic0.4_full_seed0"]
     rows = [dict(row, heldout_acc=100.0 - row["epoch"]) for row in record.curves]
-    assert MEASURES["heldout_top1"](record, rows, g) == rows[0]["test_top1"] < MEASURES["best_top1"](record, rows, g)
+    assert (
+        MEASURES["heldout_top1"](record, rows, g)
+        == rows[0]["test_top1"]
+        < MEASURES["best_top1"](record, rows, g)
+    )
 
 
 def test_values_are_held_against_the_slides(tmp_path):
@@ -98,11 +119,18 @@ def test_values_are_held_against_the_slides(tmp_path):
 
     def change(made):  # exact: on the slides' numbers; released: ten points off
         ratio = next(
-            (r for r in labels if f"location{r:g}_" in made["name"] or f"centrality{r:g}_" in made["name"]), None
+            (
+                r
+                for r in labels
+                if f"location{r:g}_" in made["name"] or f"centrality{r:g}_" in made["name"]
+            ),
+            None,
         )
         if ratio:
             made["covered"] = (
-                said[labels[ratio]]["covered"] + 0.1 * ("centrality" in made["name"]) + 0.001 * int(made["name"][-1])
+                said[labels[ratio]]["covered"]
+                + 0.1 * ("centrality" in made["name"])
+                + 0.001 * int(made["name"][-1])
             )
 
     g = gathered(tmp_path, lambda s: (50.0, 50.0), groups=groups, change=change)
@@ -116,7 +144,11 @@ def test_values_are_held_against_the_slides(tmp_path):
 
 
 def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
-    g = gathered(tmp_path, lambda s: (50.0 - 0.8 * (s.order == "within_class"),) * 2, groups=("ablations_cifar10",))
+    g = gathered(
+        tmp_path,
+        lambda s: (50.0 - 0.8 * (s.order == "within_class"),) * 2,
+        groups=("ablations_cifar10",),
+    )
     found = {
         v.comparison.over.label + " > " + v.comparison.under.label: v
         for v in verdicts(g, "ablation_sizes")
@@ -146,14 +178,20 @@ def test_every_claim_of_the_file_finds_its_rows(tmp_path):
 
 def test_a_row_that_does_not_exist_is_named(tmp_path):
     g = gathered(tmp_path, weighted(1.0), seeds=(0,))
-    with pytest.raises(experiments.StudyError, match="claim noise_0.4_headline.*no row 'FL wieghted'"):
+    with pytest.raises(
+        experiments.StudyError, match="claim noise_0.4_headline.*no row 'FL wieghted'"
+    ):
         verdicts(g, "noise_0.4_headline", compare=(("FL wieghted", "full"),))
 
 
 def test_schema_refuses_unknown_keys():
     entry = {"says": "a", "slide": "b", "group": "c", "order": ["d", "e"]}
     validate({"ok": dict(entry)}, "workflow/schemas/claims.schema.yaml")
-    for bad in ({"marign": 1}, {"budgets": ["minutes"]}, {"over": {"group": "c", "row": "d"}, "under": {"group": "c"}}):
+    for bad in (
+        {"marign": 1},
+        {"budgets": ["minutes"]},
+        {"over": {"group": "c", "row": "d"}, "under": {"group": "c"}},
+    ):
         with pytest.raises(WorkflowError):
             validate({"typo": entry | bad}, "workflow/schemas/claims.schema.yaml")
     validate(yaml.safe_load(open("config/claims.yaml")), "workflow/schemas/claims.schema.yaml")
@@ -167,12 +205,19 @@ def test_a_claim_of_several_parts():
 
 def test_energy_is_judged_where_the_device_reports_it(tmp_path):
     groups = ("speed_cifar10", "analysis_cifar10")
-    silent = verdicts(gathered(tmp_path / "silent", weighted(0.0), groups=groups), "cifar_less_energy")
+    silent = verdicts(
+        gathered(tmp_path / "silent", weighted(0.0), groups=groups), "cifar_less_energy"
+    )
     assert {(v.verdict, v.reason) for v in silent} == {(INCONCLUSIVE, "no such number")}
 
     def metered(metrics):
         metrics["energy"] = 2.0 * metrics["backwards"] + len(metrics["spec_hash"])
 
-    told = verdicts(gathered(tmp_path / "told", weighted(0.0), groups=groups, change=metered), "cifar_less_energy")
+    told = verdicts(
+        gathered(tmp_path / "told", weighted(0.0), groups=groups, change=metered),
+        "cifar_less_energy",
+    )
     assert len(told) == 8 and {v.verdict for v in told} == {REPRODUCED}
-    assert told[0].estimate.mean == pytest.approx(0.2, abs=0.02)  # 20 % of the points, a constant beside
+    assert told[0].estimate.mean == pytest.approx(
+        0.2, abs=0.02
+    )  # 20 % of the points, a constant beside

@@ -45,13 +45,21 @@ def test_a_method_has_one_colour_in_all_figures(drawn):
         found = style.looks(gathered, group)
         for row, look in found.items():
             spec = gathered.study.specs[row.names[0]]
-            alike = [r for r in found if style.approach(gathered.study.specs[r.names[0]]) == style.approach(spec)]
+            alike = [
+                r
+                for r in found
+                if style.approach(gathered.study.specs[r.names[0]]) == style.approach(spec)
+            ]
             if len([r for r in alike if found[r].dashes == look.dashes]) == 1:  # no shades
                 assert seen.setdefault(style.approach(spec), look.colour) == look.colour
-        assert len({(look.colour, look.dashes, look.marker) for look in found.values()}) == len(found), group.key
+        assert len({(look.colour, look.dashes, look.marker) for look in found.values()}) == len(
+            found
+        ), group.key
     assert len(set(seen.values())) == len(seen) >= 5
 
 
 def test_an_added_experiment_gets_curves():
-    group = experiments.Group("pair_noise", "Pair noise", "beyond the slides", "cifar10", "robust", ())
+    group = experiments.Group(
+        "pair_noise", "Pair noise", "beyond the slides", "cifar10", "robust", ()
+    )
     assert figures.kind(group) == "curves"

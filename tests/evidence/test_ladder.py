@@ -10,7 +10,11 @@ from robustfl.evidence.report import ladder as pages
 from robustfl.study import experiments, record
 
 SEEDS = {"rung_1600": 4, "rung_5000": 4, "desk": 2}
-FADES = {"rung_1600": 6.0, "rung_5000": 3.0, "desk": 1.0}  # of the released rule over random, points
+FADES = {
+    "rung_1600": 6.0,
+    "rung_5000": 3.0,
+    "desk": 1.0,
+}  # of the released rule over random, points
 
 
 def plant(folder, scale, seeds, gain):
@@ -20,9 +24,20 @@ def plant(folder, scale, seeds, gain):
         best = 50.0 + 0.3 * spec.seed + gain(spec)
         rows = curves(spec, best, best - 2)
         for row in rows[::10]:
-            row |= {"fit": 50.0, "fit_true": 70.0, "fit_false": 20.0 if spec.method == "full" else 5.0}
-        rows[-1] |= {"fit": 50.0, "fit_true": 90.0, "fit_false": 80.0 if spec.method == "full" else 10.0}
-        timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None} for r in rows]
+            row |= {
+                "fit": 50.0,
+                "fit_true": 70.0,
+                "fit_false": 20.0 if spec.method == "full" else 5.0,
+            }
+        rows[-1] |= {
+            "fit": 50.0,
+            "fit_true": 90.0,
+            "fit_false": 80.0 if spec.method == "full" else 10.0,
+        }
+        timings = [
+            {"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None}
+            for r in rows
+        ]
         record.write(folder / scale / "runs" / name, spec, metrics(name, spec, rows), rows, timings)
 
 
@@ -52,18 +67,24 @@ def test_differences_are_those_planted(config):
         assert step.estimate.low < gain + 0.05 < step.estimate.high
         assert step.slides is None
     said = {s.label: s.slides for s in found if s.reference == "full" and s.measure == "best_top1"}
-    assert said["FL weighted"] == pytest.approx(85.16 - 83.20) and said["weighted only"] == pytest.approx(84.18 - 83.20)
+    assert said["FL weighted"] == pytest.approx(85.16 - 83.20) and said[
+        "weighted only"
+    ] == pytest.approx(84.18 - 83.20)
 
 
 def test_a_run_that_is_missing_is_left_out(config, tmp_path):
     (tmp_path / "rung_1600/runs/cifar10_robust_agnostic0.4_random0.4_seed3/metrics.json").unlink()
-    released = ladder.of_row(ladder.steps(ladder.climb(config)), "FL weighted (released)", "random", "last_top1")
+    released = ladder.of_row(
+        ladder.steps(ladder.climb(config)), "FL weighted (released)", "random", "last_top1"
+    )
     assert [len(s.values) for s in released] == [3, 4, 2]
 
 
 def step(images, values):
     values = tuple(values)
-    return ladder.Step(images, "r", "r", "full", "last_top1", values, paired_tests.estimate(values), None)
+    return ladder.Step(
+        images, "r", "r", "full", "last_top1", values, paired_tests.estimate(values), None
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,12 +115,16 @@ def test_welch_interval_covers_the_truth_as_often_as_it_says():
 def test_page_figure_and_table_say_what_was_planted(config, tmp_path):
     pages.make(config, tmp_path / "ladder")
     page = (tmp_path / "ladder/ladder.md").read_text()
-    line = next(text for text in page.splitlines() if text.startswith("- **FL weighted (released)**"))
+    line = next(
+        text for text in page.splitlines() if text.startswith("- **FL weighted (released)**")
+    )
     assert "the effect fades" in line and "+6.05 [" in line
     assert "decidedly above it at 1,600, 5,000" in line
     exact = next(text for text in page.splitlines() if text.startswith("- **FL weighted (exact)**"))
     assert "decidedly below it at 1,600, 5,000" in exact and "above" not in exact
-    other = next(text for text in page.splitlines() if text.startswith("- **full, another shuffle**"))
+    other = next(
+        text for text in page.splitlines() if text.startswith("- **full, another shuffle**")
+    )
     assert "neither side" in other and "no trend" in other
     assert re.search(r"\| 50,000 \| full \| 2 \| 90.0 \| 80.0 \|", page)
     assert "80.0 % on 1,600 images" in page

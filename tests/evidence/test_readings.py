@@ -7,13 +7,17 @@ from robustfl.evidence import readings
 from robustfl.evidence.report import readings as pages
 from robustfl.study import experiments, record
 
-WANTED = readings.Reading("centrality", 13, 1, "gradient")  # the first drop of the rate, at 40 epochs
+WANTED = readings.Reading(
+    "centrality", 13, 1, "gradient"
+)  # the first drop of the rate, at 40 epochs
 
 
 @pytest.fixture
 def config(tmp_path):
     """Records of every run: the planted reading has the slides' numbers, all others are 5 points and more away."""
-    config = experiments.read_yaml(experiments.CONFIG_DIR / "config.yaml") | {"results": str(tmp_path)}
+    config = experiments.read_yaml(experiments.CONFIG_DIR / "config.yaml") | {
+        "results": str(tmp_path)
+    }
     known = experiments.load(readings.SCALE, config | {"groups": list(readings.GROUPS)})
     slides = experiments.read_yaml(experiments.CONFIG_DIR / "slides.yaml")
     for key, table in readings.GROUPS.items():
@@ -25,7 +29,10 @@ def config(tmp_path):
             rows = curves(spec, best, best)
             made = metrics(name, spec, rows)
             made["covered"] = said["covered"] if planted else max(0.0, said["covered"] - 0.2)
-            timings = [{"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None} for r in rows]
+            timings = [
+                {"epoch": r["epoch"], "select": 0.1, "train": 0.2, "evaluate": 0.1, "energy": None}
+                for r in rows
+            ]
             record.write(tmp_path / known.scale / "runs" / name, spec, made, rows, timings)
     return config
 
@@ -59,6 +66,8 @@ def test_a_reading_with_numbers_missing_cannot_win(config, tmp_path):
 
 
 def test_without_a_run_it_says_so(tmp_path):
-    config = experiments.read_yaml(experiments.CONFIG_DIR / "config.yaml") | {"results": str(tmp_path)}
+    config = experiments.read_yaml(experiments.CONFIG_DIR / "config.yaml") | {
+        "results": str(tmp_path)
+    }
     with pytest.raises(ValueError, match="results must hold a finished run of the readings"):
         pages.make(config, tmp_path / "out")

@@ -33,7 +33,9 @@ def smoke(tmp_path_factory):
 
 def text_of(path, page=None):
     pages = PdfReader(path).pages
-    return " ".join(" ".join(p.extract_text() for p in (pages if page is None else [pages[page]])).split())
+    return " ".join(
+        " ".join(p.extract_text() for p in (pages if page is None else [pages[page]])).split()
+    )
 
 
 def test_first_page_says_scale_and_that_smoke_means_nothing(smoke):
@@ -96,7 +98,10 @@ def test_pdf_without_tables_says_what_to_run(smoke, tmp_path):
 def planted(tmp_path, key, accuracy, seeds=(0, 1, 2)):
     known = experiments.load(
         "laptop",
-        {"groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])], "seeds": list(seeds)},
+        {
+            "groups": [key, *(["noise_0.2_fashion_mnist"] if "0.4_fashion" in key else [])],
+            "seeds": list(seeds),
+        },
     )
     gathered = tables.gather(known, write_study(tmp_path, known, lambda s: (accuracy(s),) * 2))
     return paragraphs.paragraph(gathered, known.groups[key])
@@ -104,20 +109,30 @@ def planted(tmp_path, key, accuracy, seeds=(0, 1, 2)):
 
 @pytest.mark.parametrize("gain, words", [(2.0, "+2.00"), (-2.0, "−2.00")])
 def test_sign_of_the_paragraph_is_the_data_s(tmp_path, gain, words):
-    said = planted(tmp_path, "noise_0.4_cifar10", lambda s: 50 + s.seed + gain * (s.method == "centrality"))
-    sentence = next(part for part in said.split("Here ") if part.startswith("FL weighted (released) minus full"))
+    said = planted(
+        tmp_path, "noise_0.4_cifar10", lambda s: 50 + s.seed + gain * (s.method == "centrality")
+    )
+    sentence = next(
+        part for part in said.split("Here ") if part.startswith("FL weighted (released) minus full")
+    )
     assert words in sentence and ("the slides' sign, clear of" in sentence) == (gain > 0)
     assert ("opposite sign" in sentence) == (gain < 0)
 
 
 def test_fashion_mnist_noise_is_called_implausible(tmp_path):
     said = planted(tmp_path, "noise_0.4_fashion_mnist", lambda s: 80 - 10 * s.noise_rate + s.seed)
-    assert "implausible" in said and "0.4 minus 0.2 is −2.00" in said and "does not follow from our runs" in said
+    assert (
+        "implausible" in said
+        and "0.4 minus 0.2 is −2.00" in said
+        and "does not follow from our runs" in said
+    )
 
 
 @pytest.mark.parametrize("step, words", [(0, "cannot tell"), (10, "show it too")])
 def test_more_noise_that_does_not_hurt_is_told_apart(tmp_path, step, words):
-    noise = lambda s: 80 + step * s.noise_rate + s.seed * (1 if s.noise_rate == 0.4 else -1) * (step == 0)  # noqa: E731
+    noise = lambda s: (
+        80 + step * s.noise_rate + s.seed * (1 if s.noise_rate == 0.4 else -1) * (step == 0)
+    )  # noqa: E731
     assert words in planted(tmp_path, "noise_0.4_fashion_mnist", noise)
 
 
@@ -129,7 +144,9 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
     known = experiments.load("laptop", {"groups": ["interval_cifar10"], "seeds": [0, 1]})
 
     def change(made):
-        made["covered"] = {"every10": 0.7, "every25": 0.45, "every50": 0.2}.get(made["name"].split("_")[-2], 0.9)
+        made["covered"] = {"every10": 0.7, "every25": 0.45, "every50": 0.2}.get(
+            made["name"].split("_")[-2], 0.9
+        )
 
     gathered = tables.gather(known, write_study(tmp_path, known, change=change))
     said = paragraphs.paragraph(gathered, known.groups["interval_cifar10"])
@@ -140,7 +157,10 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
 
 def test_words_for_numbers():
     assert wording.with_sign(-0.4) == "−0.40" and wording.with_sign(-0.001) == "0.00"
-    assert wording.join_with_and(["a"]) == "a" and wording.join_with_and(["a", "b", "c"]) == "a, b and c"
+    assert (
+        wording.join_with_and(["a"]) == "a"
+        and wording.join_with_and(["a", "b", "c"]) == "a, b and c"
+    )
 
 
 def test_open_settings_are_the_config_s(smoke):
@@ -148,7 +168,9 @@ def test_open_settings_are_the_config_s(smoke):
     config = yaml.safe_load(Path("config/experiments.yaml").read_text())
     marked = [p["open"] for p in config["protocols"].values()]
     for group in config["groups"].values():
-        marked += [entry["open"] for entry in (group, *group.get("rows", {}).values()) if "open" in entry]
+        marked += [
+            entry["open"] for entry in (group, *group.get("rows", {}).values()) if "open" in entry
+        ]
     found = experiments.open_settings()
     assert len(found) == sum(map(len, marked)) >= 30
     assert experiments.Open("speed protocol", "momentum 0.9", "the usual value") in found
@@ -158,16 +180,30 @@ def test_open_settings_are_the_config_s(smoke):
 
 def test_report_json_is_plain(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
-    assert said["scale"] == "smoke" and [s["key"] for s in said["sections"]] == list(smoke[0].groups) and said["warn"]
+    assert (
+        said["scale"] == "smoke"
+        and [s["key"] for s in said["sections"]] == list(smoke[0].groups)
+        and said["warn"]
+    )
 
 
 def test_verdicts_open_the_report_and_lead_to_their_runs(smoke):
     known, _, folder = smoke
     reader = PdfReader(folder / "summary.pdf")
-    first = next(i for i in range(len(reader.pages)) if "Claims on accuracy" in reader.pages[i].extract_text())
-    results = next(i for i in range(len(reader.pages)) if "Results by group" in reader.pages[i].extract_text())
+    first = next(
+        i
+        for i in range(len(reader.pages))
+        if "Claims on accuracy" in reader.pages[i].extract_text()
+    )
+    results = next(
+        i for i in range(len(reader.pages)) if "Results by group" in reader.pages[i].extract_text()
+    )
     assert first <= 1 and first < results
-    links = sum(a.get_object().get("/Subtype") == "/Link" for page in reader.pages for a in page.get("/Annots") or ())
+    links = sum(
+        a.get_object().get("/Subtype") == "/Link"
+        for page in reader.pages
+        for a in page.get("/Annots") or ()
+    )
     said = json.loads((folder / "results/smoke/tables/report.json").read_text())
     runs = {i for c in said["verdicts"]["details"] for line in c["lines"] for i in line["runs"]}
     assert links > len(runs) and max(runs) <= len(said["runs"])
@@ -179,11 +215,17 @@ def test_headlines_say_what_each_rule_s_runs_found(tmp_path):
     better = lambda s: 50 + s.seed + (gain.get(s.method, 0) + 0.1 * s.seed) * (s.weights == "ball")  # noqa: E731
     config = write_study(tmp_path, known, lambda s: (better(s),) * 2)
     make_all(known, config, tmp_path / "summary.pdf")
-    said = json.loads((tmp_path / "results/laptop/tables/report.json").read_text())["verdicts"]["headlines"]
+    said = json.loads((tmp_path / "results/laptop/tables/report.json").read_text())["verdicts"][
+        "headlines"
+    ]
     found = next(h["found"] for h in said if h["key"] == "noise_0.4_headline")
     exact, released = found.split("; ")
-    assert exact.startswith("exact rule not reproduced (−2.9") and released.startswith("released rule reproduced (+3.1")
-    assert "In short" in text_of(tmp_path / "summary.pdf", 0) and found.split(" (")[0] in text_of(tmp_path / "summary.pdf", 0)
+    assert exact.startswith("exact rule not reproduced (−2.9") and released.startswith(
+        "released rule reproduced (+3.1"
+    )
+    assert "In short" in text_of(tmp_path / "summary.pdf", 0) and found.split(" (")[0] in text_of(
+        tmp_path / "summary.pdf", 0
+    )
 
 
 def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
@@ -195,7 +237,9 @@ def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
 
     config = write_study(tmp_path, known, change=change)
     make_all(known, config, tmp_path / "summary.pdf")
-    said = json.loads((tmp_path / "results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    said = json.loads((tmp_path / "results/smoke/tables/report.json").read_text())["sections"][0][
+        "paragraph"
+    ]
     assert "not all trained in one precision (1 in bf16 and 11 in fp32)" in said
     assert "not all tested on as many images (11 on 2,000 and 1 on 10,000)" in said
     frame = pd.read_csv(tmp_path / "results/smoke/tables/radius_cifar10.csv").set_index("row")
@@ -204,7 +248,9 @@ def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
 
     plain = write_study(tmp_path / "plain", known)
     report.make("tables", known, plain, tmp_path / "no.pdf")
-    said = json.loads((tmp_path / "plain/results/smoke/tables/report.json").read_text())["sections"][0]["paragraph"]
+    said = json.loads((tmp_path / "plain/results/smoke/tables/report.json").read_text())[
+        "sections"
+    ][0]["paragraph"]
     assert "precision" not in said and "tested on" not in said
 
 
@@ -231,7 +277,9 @@ def test_cost_is_beside_full_training(smoke):
     rows = {(row[1]): row for row in said["cost"]["table"]["rows"]}
     assert rows["random"][2:4] == ["55", "55"] and rows["full"][7] == "1.00×"
     energy = next(line for line in said["verdicts"]["other"] if line["measure"] == "energy")
-    assert {r["text"] for r in energy["rules"]} == {"no such number"}  # none of these records has one
+    assert {r["text"] for r in energy["rules"]} == {
+        "no such number"
+    }  # none of these records has one
 
 
 def test_energy_is_told_where_a_device_reports_it(smoke, tmp_path):

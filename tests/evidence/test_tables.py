@@ -22,7 +22,9 @@ def planted(tmp_path):
 
 def test_ours_theirs_and_the_difference(planted):
     known, config = planted
-    frame = tables.group_table(tables.gather(known, config), known.groups[GROUP]).set_index(["row", "method"])
+    frame = tables.group_table(tables.gather(known, config), known.groups[GROUP]).set_index(
+        ["row", "method"]
+    )
     full = frame.loc[("full", "full")]
     assert (full.best_top1, full.best_top1_std, full.last_top1) == (41.0, 1.0, 39.0)
     assert full.slides_best == 83.20
@@ -30,7 +32,9 @@ def test_ours_theirs_and_the_difference(planted):
     assert full.last_top1_minus_slides == pytest.approx(39.0 - 83.20)
     assert full.heldout_top1_minus_slides == pytest.approx(41.0 - 83.20)
     for method in ("facility_location", "centrality"):
-        assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(44.0 - 85.16)
+        assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(
+            44.0 - 85.16
+        )
         assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(
             0.55
         )  # 1 warm-up epoch of 4, ratio 0.4
@@ -41,7 +45,9 @@ def test_ours_theirs_and_the_difference(planted):
 def test_a_baseline_gets_no_number_of_the_slides(planted):
     known, config = planted
     frame = tables.group_table(tables.gather(known, config), known.groups[GROUP]).set_index("row")
-    assert pd.isna(frame.loc["random"].slides_best) and pd.isna(frame.loc["random"].best_top1_minus_slides)
+    assert pd.isna(frame.loc["random"].slides_best) and pd.isna(
+        frame.loc["random"].best_top1_minus_slides
+    )
 
 
 def test_ablations_are_changes_from_their_own_first_row(tmp_path):
@@ -59,9 +65,12 @@ def test_csv_files_hold_the_same(planted, tmp_path):
     report.make("tables", known, config, tmp_path / "no.pdf")
     folder = tmp_path / "results/smoke/tables"
     runs = pd.read_csv(folder / "runs.csv")
-    assert set(runs.name) == set(known.specs) and {"best_top1", "spec_ratio", "seconds_select", "commit"} <= set(
-        runs.columns
-    )
+    assert set(runs.name) == set(known.specs) and {
+        "best_top1",
+        "spec_ratio",
+        "seconds_select",
+        "commit",
+    } <= set(runs.columns)
     assert pd.read_csv(folder / f"{GROUP}.csv").best_top1[0] == 41.0
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     report.make("tables", known, config, tmp_path / "no.pdf")

@@ -22,7 +22,15 @@ def folder(tmp_path):
     """A folder with the project's config and an evidence.yaml of three smoke runs."""
     shutil.copytree("config", tmp_path / "config")
     runs = [{"scale": "smoke", "group": "ladder", "rows": ["random", "full"], "seeds": [0]}]
-    more = [{"scale": "smoke", "group": "ladder", "rows": ["full", "FL weighted"], "rules": ["full", "centrality"], "seeds": [0]}]
+    more = [
+        {
+            "scale": "smoke",
+            "group": "ladder",
+            "rows": ["full", "FL weighted"],
+            "rules": ["full", "centrality"],
+            "seeds": [0],
+        }
+    ]
     stages = [{"why": "first", "runs": runs}, {"why": "then", "runs": more}]
     (tmp_path / "config/evidence.yaml").write_text(yaml.safe_dump(stages))
     return tmp_path
@@ -40,7 +48,10 @@ def test_the_project_s_evidence_is_of_runs_that_the_study_has():
     assert len({(job.scale, job.name) for job in jobs}) == len(jobs) > 500
     headline = [job for job in jobs if job.scale == "full"][:3]
     assert [job.spec.method for job in headline] == ["full", "centrality", "random"]
-    assert all(job.spec.model == "resnet32" and job.spec.epochs == 120 and not job.spec.subset for job in headline)
+    assert all(
+        job.spec.model == "resnet32" and job.spec.epochs == 120 and not job.spec.subset
+        for job in headline
+    )
 
 
 def test_runs_are_trained_in_order_and_packed(folder):
@@ -58,12 +69,19 @@ def test_runs_are_trained_in_order_and_packed(folder):
         held = packed.read_file(folder / "results/smoke/records" / f"{name}.json")
         assert held.spec == experiments.load("smoke", {"groups": ["ladder"]}).spec(name)
     assert not list((folder / "results/smoke/runs").iterdir())
-    assert start(folder, "--list").communicate(timeout=60)[0].splitlines()[-1].startswith("left: 0 runs")
+    assert (
+        start(folder, "--list")
+        .communicate(timeout=60)[0]
+        .splitlines()[-1]
+        .startswith("left: 0 runs")
+    )
 
 
 def test_a_stopped_call_goes_on(folder):
     """SIGTERM in the middle of a run: nothing is lost, and the next call ends with the same weights."""
-    whole = start(folder, "--at-once", "2", "--set", "epochs=30", "--set", f"results={folder}/whole")
+    whole = start(
+        folder, "--at-once", "2", "--set", "epochs=30", "--set", f"results={folder}/whole"
+    )
     process = start(folder, "--at-once", "2", "--set", "epochs=30")
     saved = folder / "results/smoke/runs"
     deadline = time.monotonic() + 100
@@ -82,7 +100,9 @@ def test_a_stopped_call_goes_on(folder):
     for path in (folder / "results/smoke/records").glob("*.json"):
         twin = packed.read_file(folder / "whole/smoke/records" / path.name)
         held = packed.read_file(path)
-        assert held.metrics["provenance"]["weights_hash"] == twin.metrics["provenance"]["weights_hash"]
+        assert (
+            held.metrics["provenance"]["weights_hash"] == twin.metrics["provenance"]["weights_hash"]
+        )
 
 
 def test_a_failed_run_is_told_and_the_others_go_on(folder):
@@ -102,9 +122,13 @@ def test_two_calls_do_not_share_results(folder):
         time.sleep(0.02)
     time.sleep(0.2)
     second = subprocess.run(
-        [sys.executable, "-m", "robustfl", "evidence"], cwd=folder, env=os.environ | {"PYTHONPATH": str(Path.cwd())},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-m", "robustfl", "evidence"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     first.terminate()
     first.wait(timeout=60)
     assert second.returncode == 2 and "one `robustfl evidence` at a time" in second.stderr
@@ -113,8 +137,14 @@ def test_two_calls_do_not_share_results(folder):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ({"scale": "smoke", "group": "ladder", "rows": ["fool"], "seeds": [0]}, "rows must be among.*fool"),
-        ({"scale": "smoke", "group": "ladder", "rules": ["exact"], "seeds": [0]}, "rules must be among.*exact"),
+        (
+            {"scale": "smoke", "group": "ladder", "rows": ["fool"], "seeds": [0]},
+            "rows must be among.*fool",
+        ),
+        (
+            {"scale": "smoke", "group": "ladder", "rules": ["exact"], "seeds": [0]},
+            "rules must be among.*exact",
+        ),
         ({"scale": "smoke", "group": "lader", "seeds": [0]}, "groups must be among.*lader"),
         ({"scale": "smoke", "group": "ladder", "seed": [0]}, "evidence.yaml: .*seed"),
     ],
@@ -128,16 +158,24 @@ def test_a_stage_that_is_not_there_is_named(folder, stage, message):
 
 def test_work_is_counted_in_passes():
     known = experiments.load("desk", {"groups": ["ladder"]})
-    full, random = (known.spec(f"cifar10_robust_agnostic0.4_{name}_seed0") for name in ("full", "random0.4"))
+    full, random = (
+        known.spec(f"cifar10_robust_agnostic0.4_{name}_seed0") for name in ("full", "random0.4")
+    )
     assert campaign.images(full) == 3 * 120 * 49000 + 13 * 49000 + 120 * 10000
-    assert campaign.images(random) == pytest.approx(3 * (5 + 115 * 0.4) * 49000 + 13 * 49000 + 120 * 10000)
-    assert campaign.work(full) / campaign.images(full) == pytest.approx(34.6e6, rel=0.05)  # a quarter of ResNet-32's 138e6
+    assert campaign.images(random) == pytest.approx(
+        3 * (5 + 115 * 0.4) * 49000 + 13 * 49000 + 120 * 10000
+    )
+    assert campaign.work(full) / campaign.images(full) == pytest.approx(
+        34.6e6, rel=0.05
+    )  # a quarter of ResNet-32's 138e6
 
 
 def test_the_rate_is_that_of_this_processor_s_records(folder, monkeypatch):
     config = CONFIG | {"results": str(folder / "results")}
     assert campaign.rate(config) == campaign.RATE
     shutil.copytree("results/laptop/records", folder / "results/laptop/records")
-    name = packed.read_file(next((folder / "results/laptop/records").glob("*seed0.json"))).metrics["provenance"]["device_name"]
+    name = packed.read_file(next((folder / "results/laptop/records").glob("*seed0.json"))).metrics[
+        "provenance"
+    ]["device_name"]
     monkeypatch.setattr("robustfl.execution.provenance.device_name", lambda device=None: name)
     assert 1e9 < campaign.rate(config) < 1e12

@@ -50,7 +50,11 @@ def test_foreign_checkpoint_is_refused(tmp_path):
 def test_full_disk_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "c.ckpt"
     checkpoint.save(path, checkpoint.pack("abc", STATE))
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        checkpoint.os,
+        "fsync",
+        lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, checkpoint.pack("abc", STATE | {"epoch": 9}))
     assert checkpoint.load(path, "abc")["epoch"] == 3
@@ -83,8 +87,12 @@ def test_resumed_is_uninterrupted_to_the_bit(tiny, tmp_path, changes):
             run_to_record(spec, tmp_path / "cut", "run", options, die)
         assert not (tmp_path / "cut/metrics.json").exists()
     again = run_to_record(spec, tmp_path / "cut", "run", options)
-    assert [line for line in log if "going on" in line] == [f"going on after epoch {e} of 5" for e in (1, 2, 4)]
-    assert (tmp_path / "cut/curves.csv").read_bytes() == (tmp_path / "whole/curves.csv").read_bytes()
+    assert [line for line in log if "going on" in line] == [
+        f"going on after epoch {e} of 5" for e in (1, 2, 4)
+    ]
+    assert (tmp_path / "cut/curves.csv").read_bytes() == (
+        tmp_path / "whole/curves.csv"
+    ).read_bytes()
     for key in ("selection_hash", "forwards", "backwards"):
         assert whole[key] == again[key]
     assert whole["provenance"]["weights_hash"] == again["provenance"]["weights_hash"]

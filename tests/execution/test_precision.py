@@ -171,10 +171,14 @@ class Steps:
 @pytest.mark.parametrize(
     "per_image, batch_size, images, spent",
     [
-        (1e-4, 256, 128, 0.6), (1e-4, 100, 100, 0.6), (1e-4, 7, 7, 0.6), (1e-3, 256, 64, 0.6),
-        (4e-3, 256, 16, 0.6), (1e-2, 256, 16, 1),
+        (1e-4, 256, 128, 0.6),
+        (1e-4, 100, 100, 0.6),
+        (1e-4, 7, 7, 0.6),
+        (1e-3, 256, 64, 0.6),
+        (4e-3, 256, 16, 0.6),
+        (1e-2, 256, 16, 1),
     ],
-)  # fmt: skip
+)
 def test_the_probed_batch_is_the_largest_that_keeps_to_the_budget(
     monkeypatch, per_image, batch_size, images, spent
 ):

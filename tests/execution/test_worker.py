@@ -41,22 +41,40 @@ def whole(tmp_path_factory):
 
 
 def contents(run):
-    return (run / "curves.csv").read_bytes(), json.loads((run / "metrics.json").read_text())["provenance"]["weights_hash"]
+    return (run / "curves.csv").read_bytes(), json.loads((run / "metrics.json").read_text())[
+        "provenance"
+    ]["weights_hash"]
 
 
 def servers(folder=None, kind=""):
     """Pids of the running servers whose socket is in `folder`; kind: "True" for those whose runs are threads."""
     folder = folder or os.environ["TMPDIR"]
-    found = subprocess.run(["pgrep", "-f", f"worker_server.start.*{folder}.*{kind}$"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-f", f"worker_server.start.*{folder}.*{kind}$"], capture_output=True, text=True
+    ).stdout.split()
     return [int(pid) for pid in found if int(pid) != os.getpid()]
 
 
 def start(place, name, out, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "robustfl", "train", name, "--scale", "smoke", "--out", str(place / out),
-         "--set", f"cache={place}/cache", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "robustfl",
+            "train",
+            name,
+            "--scale",
+            "smoke",
+            "--out",
+            str(place / out),
+            "--set",
+            f"cache={place}/cache",
+            *words,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_epoch(run):
@@ -141,8 +159,23 @@ def test_shared_runs_are_those_of_a_plain_run(place, whole):
     code = "import sys; from robustfl.execution import worker_client; sys.exit(worker_client.submit(sys.argv[1:], shared=True))"
 
     def shared(name, out, *more):
-        words = ["train", name, "--scale", "smoke", "--out", str(place / out), "--set", f"cache={place}/cache", *more]
-        return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        words = [
+            "train",
+            name,
+            "--scale",
+            "smoke",
+            "--out",
+            str(place / out),
+            "--set",
+            f"cache={place}/cache",
+            *more,
+        ]
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     runs = [shared(SHORT, "a"), shared(LONG, "b"), shared(LONG, "gone", "--set", "epochs=30")]
     wait_for_epoch(runs[2])

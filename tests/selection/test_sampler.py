@@ -32,7 +32,9 @@ def test_selects_what_select_selects_from_the_gradients(setup):
     points = logit_gradients(model.eval(), inputs, labels).detach()
     expected = robustfl.select(points, labels, ratio=0.25, radius=0.1)
     assert indices == expected.indices.tolist() and len(sampler) == 15
-    assert sampler.weights[indices].numpy() == pytest.approx(expected.weights / expected.weights.mean())
+    assert sampler.weights[indices].numpy() == pytest.approx(
+        expected.weights / expected.weights.mean()
+    )
     assert sampler.weights.count_nonzero() == 15
 
 
@@ -78,7 +80,9 @@ def test_bad_arguments_are_named(setup, change, message):
 
 def test_the_example_trains_in_under_40_lines():
     assert len(EXAMPLE.read_text().splitlines()) < 40
-    done = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True, env={"PYTHONPATH": "."})
+    done = subprocess.run(
+        [sys.executable, EXAMPLE], capture_output=True, text=True, env={"PYTHONPATH": "."}
+    )
     assert done.returncode == 0, done.stderr
     last = done.stdout.strip().splitlines()[-1]
     assert "trained on 358 of 900 points" in last and float(last.split()[-1]) > 0.7

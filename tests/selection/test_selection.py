@@ -34,11 +34,18 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_contract(method, ratio, case):
     points, labels = cases()[case]
     before = points.copy(), labels.copy()
-    picked, again = (SELECTORS[method](points, labels, ratio, np.random.default_rng(5)) for _ in range(2))
+    picked, again = (
+        SELECTORS[method](points, labels, ratio, np.random.default_rng(5)) for _ in range(2)
+    )
     for name in ("indices", "weights", "gains"):
         assert np.array_equal(getattr(picked, name), getattr(again, name))
-        assert np.isfinite(getattr(picked, name)).all() and getattr(picked, name).shape == (len(picked),)
-    assert picked.indices.dtype == np.int64 and picked.weights.dtype == picked.gains.dtype == np.float64
+        assert np.isfinite(getattr(picked, name)).all() and getattr(picked, name).shape == (
+            len(picked),
+        )
+    assert (
+        picked.indices.dtype == np.int64
+        and picked.weights.dtype == picked.gains.dtype == np.float64
+    )
     assert np.array_equal(points, before[0]) and np.array_equal(labels, before[1])
     assert len(np.unique(picked.indices)) == len(picked)
     assert (np.diff(labels[picked.indices].astype(int)) >= 0).all()
@@ -71,7 +78,9 @@ def test_torch_and_numpy_give_the_same(method):
 def test_seed_changes_the_random_subset_and_nothing_global():
     points, labels = cases()["three classes"]
     state = np.random.get_state()[1].copy()
-    one, two = (robustfl.select(points, labels, method="random", ratio=0.3, seed=s).indices for s in (0, 1))
+    one, two = (
+        robustfl.select(points, labels, method="random", ratio=0.3, seed=s).indices for s in (0, 1)
+    )
     assert not np.array_equal(one, two) and np.array_equal(state, np.random.get_state()[1])
 
 
@@ -80,7 +89,9 @@ def test_centrality_is_the_order_of_row_sums():
     distances = np.linalg.norm(points[:, None].astype(float) - points[None], axis=2)
     picked = robustfl.select(points, labels, method="centrality", ratio=0.5)
     assert np.array_equal(picked.indices, np.argsort(distances.sum(0), kind="stable")[:30])
-    assert np.allclose(picked.gains, (distances.max() - distances).sum(0)[picked.indices], rtol=1e-5)
+    assert np.allclose(
+        picked.gains, (distances.max() - distances).sum(0)[picked.indices], rtol=1e-5
+    )
 
 
 def test_weights_option():
@@ -124,9 +135,15 @@ BAD = {
         "points": np.array([[-1e39], [1e39]] * 3),
         "labels": None,
     },
-    r"points must have no zero row for metric='cosine'": {"points": np.zeros((6, 2)), "metric": "cosine"},
+    r"points must have no zero row for metric='cosine'": {
+        "points": np.zeros((6, 2)),
+        "metric": "cosine",
+    },
     r"points must be a square similarity matrix": {"metric": "precomputed"},
-    r"points must be a symmetric similarity matrix": {"points": np.arange(36.0).reshape(6, 6), "metric": "precomputed"},
+    r"points must be a symmetric similarity matrix": {
+        "points": np.arange(36.0).reshape(6, 6),
+        "metric": "precomputed",
+    },
     r"labels must have shape \(6,\).*got \(5,\)": {"labels": np.arange(5)},
     r"labels must be integers; got dtype float64": {"labels": np.ones(6)},
     r"labels must hold real numbers; got dtype object": {"labels": np.array([1] * 6, dtype=object)},
@@ -154,7 +171,9 @@ def test_bad_input_is_named(message):
 @pytest.mark.parametrize("factor", [1e200, 1e-200])
 def test_cosine_knows_no_scale(factor):
     points = np.random.default_rng(0).normal(size=(30, 4))
-    picks = [robustfl.select(p, metric="cosine", ratio=0.4).indices for p in (points, points * factor)]
+    picks = [
+        robustfl.select(p, metric="cosine", ratio=0.4).indices for p in (points, points * factor)
+    ]
     assert np.array_equal(*picks)
 
 

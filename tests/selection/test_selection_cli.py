@@ -16,13 +16,24 @@ def files(tmp_path):
     r = np.random.default_rng(0)
     points, labels = r.normal(size=(40, 3)).astype(np.float32), r.integers(0, 2, 40)
     np.save(tmp_path / "X.npy", points), np.save(tmp_path / "y.npy", labels)
-    np.save(tmp_path / "nan.npy", points * np.nan), np.save(tmp_path / "object.npy", points.astype(object))
+    (
+        np.save(tmp_path / "nan.npy", points * np.nan),
+        np.save(tmp_path / "object.npy", points.astype(object)),
+    )
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00")
     return tmp_path, points, labels
 
 
 def run(folder, *arguments):
-    command = [sys.executable, "-m", "robustfl", "select", "--out", str(folder / "a b.npz"), *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "robustfl",
+        "select",
+        "--out",
+        str(folder / "a b.npz"),
+        *map(str, arguments),
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -66,7 +77,13 @@ def test_bad_input_is_one_line_and_no_file(files, capsys):
     cli.add_arguments(parser)
     before = sorted(folder.iterdir())
     for message, (points, *rest) in BAD.items():
-        arguments = ["--out", str(folder / "sel.npz"), "--points", str(folder / points), *map(str, rest)]
+        arguments = [
+            "--out",
+            str(folder / "sel.npz"),
+            "--points",
+            str(folder / points),
+            *map(str, rest),
+        ]
         assert cli.main(parser.parse_args(arguments)) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, error
@@ -83,4 +100,8 @@ def test_bad_input_ends_the_command_with_status_2(files):
 def test_a_full_or_absent_folder_leaves_nothing(files):
     folder = files[0]
     done = run(folder / "absent", "--points", folder / "X.npy", "--ratio", 0.5)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not (folder / "absent").exists()
+    assert (
+        done.returncode == 2
+        and len(done.stderr.splitlines()) == 1
+        and not (folder / "absent").exists()
+    )

@@ -9,7 +9,9 @@ from robustfl.selection.cover.neighbour_lists import Neighbours
 
 def naive(points: np.ndarray, radius: float) -> tuple[list[int], list[int], list[int]]:
     """Greedy cover from the definition. Ties: lower index."""
-    distances = np.linalg.norm(points[:, None].astype(float) - points[None], axis=2).astype(np.float32)
+    distances = np.linalg.norm(points[:, None].astype(float) - points[None], axis=2).astype(
+        np.float32
+    )
     near = distances <= np.float32(radius)
     left, picks, gains = np.ones(len(points), dtype=bool), [], []
     while left.any():
@@ -22,9 +24,11 @@ def naive(points: np.ndarray, radius: float) -> tuple[list[int], list[int], list
 def ways(points: np.ndarray) -> dict[str, Neighbours]:
     """Compiled lists, plain lists, and counts without lists, compiled and plain."""
     found = {
-        "compiled": Neighbours(points), "plain": Neighbours(points),
-        "counts": Neighbours(points, listed=1), "plain counts": Neighbours(points, listed=1),
-    }  # fmt: skip
+        "compiled": Neighbours(points),
+        "plain": Neighbours(points),
+        "counts": Neighbours(points, listed=1),
+        "plain counts": Neighbours(points, listed=1),
+    }
     found["plain"].compiled = found["plain counts"].compiled = False
     return found
 
@@ -37,14 +41,18 @@ def test_every_way_makes_the_naive_cover(seed, radius):
     if seed == 1:
         points = points[r.integers(0, 20, 90)]  # duplicates: at radius 0 one ball holds them all
     if seed == 2:
-        points = r.integers(0, 4, size=(90, 2)).astype(np.float32)  # a lattice: distances equal to the radius
+        points = r.integers(0, 4, size=(90, 2)).astype(
+            np.float32
+        )  # a lattice: distances equal to the radius
     expected = naive(points, radius)
     for name, graph in ways(points).items():
         assert tuple(part.tolist() for part in graph.cover(radius)) == expected, name
 
 
 def test_lists_serve_smaller_radii_and_grow_for_larger_ones():
-    points = np.random.default_rng(0).normal(size=(600, 4)).astype(np.float32)  # more than 256 points, several groups
+    points = (
+        np.random.default_rng(0).normal(size=(600, 4)).astype(np.float32)
+    )  # more than 256 points, several groups
     for radius in (1.0, 0.4, 2.0, 0.0, 1.5):
         graphs = ways(points)
         graphs["compiled"].cover(0.7)
@@ -62,7 +70,9 @@ def test_bisection_meets_the_number_of_balls(wanted):
     near = np.linalg.norm(points[:, None] - points[picked.indices], axis=2).min(1)
     assert near.max() <= picked.radius * (1 + 1e-6)
     again = robustfl.select(points, labels, method="set_cover", ratio=1, cover_radius=picked.radius)
-    assert np.array_equal(again.indices, picked.indices) and np.array_equal(again.weights, picked.weights)
+    assert np.array_equal(again.indices, picked.indices) and np.array_equal(
+        again.weights, picked.weights
+    )
     for label in range(7):
         assert (np.diff(picked.gains[labels[picked.indices] == label]) <= 0).all()
 
@@ -78,6 +88,10 @@ def test_cosine_and_precomputed():
     unit = points / np.linalg.norm(points, axis=1, keepdims=True)
     one = robustfl.select(points, method="set_cover", ratio=1, metric="cosine", cover_radius=0.2)
     two = robustfl.select(
-        np.round(unit @ unit.T, 12), method="set_cover", ratio=1, metric="precomputed", cover_radius=0.2
+        np.round(unit @ unit.T, 12),
+        method="set_cover",
+        ratio=1,
+        metric="precomputed",
+        cover_radius=0.2,
     )
     assert np.array_equal(one.indices, two.indices) and np.array_equal(one.weights, two.weights)

@@ -83,13 +83,18 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is
 
 def in_a_process(code: str, *arguments: str, **environment: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=os.environ | environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
 
 @needs_triton
-@pytest.mark.parametrize("sizes", [("512", "8192", "16"), ("16", "32", "4")], ids=["one program a class", "several"])
+@pytest.mark.parametrize(
+    "sizes", [("512", "8192", "16"), ("16", "32", "4")], ids=["one program a class", "several"]
+)
 def test_kernel_in_the_interpreter_makes_the_same_picks(sizes):
     in_a_process(INTERPRETED, *sizes, TRITON_INTERPRET="1")
 
@@ -104,14 +109,31 @@ def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     in_a_process(COMPILED, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
 
 
-@pytest.mark.parametrize(("memory", "groups"), [(10**9, [[0, 1, 2, 3]]), (4 * 200, [[0, 1], [2], [3]]), (0, [[0], [1], [2], [3]])])
+@pytest.mark.parametrize(
+    ("memory", "groups"),
+    [(10**9, [[0, 1, 2, 3]]), (4 * 200, [[0, 1], [2], [3]]), (0, [[0], [1], [2], [3]])],
+)
 def test_classes_that_do_not_fit_together_go_one_after_another(memory, groups):
-    assert [list(group) for group in dispatch.batches_within([b"1" * n for n in (10, 10, 20, 3)], memory)] == groups
+    assert [
+        list(group)
+        for group in dispatch.batches_within([b"1" * n for n in (10, 10, 20, 3)], memory)
+    ] == groups
 
 
 def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):
-    command = [sys.executable, "benchmarks/bench_select_cuda.py", "--device", "cpu", "--points", "10", "--out", str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "benchmarks/bench_select_cuda.py",
+        "--device",
+        "cpu",
+        "--points",
+        "10",
+        "--out",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "| 100 x 10 | torch |" in (tmp_path / "selection-gpu.md").read_text()
 
@@ -158,8 +180,14 @@ def test_on_a_gpu_classes_of_many_sizes_together():
 def test_on_a_gpu_selection_from_points_is_worth_the_same():
     """Distances may round differently there in a last bit, so F is compared, not picks."""
     r = np.random.default_rng(1)
-    points, labels = torch.from_numpy(r.normal(size=(3000, 64)).astype(np.float32)), torch.arange(3000) % 10
-    cpu, gpu = robustfl.select(points, labels, ratio=0.4), robustfl.select(points.cuda(), labels.cuda(), ratio=0.4)
+    points, labels = (
+        torch.from_numpy(r.normal(size=(3000, 64)).astype(np.float32)),
+        torch.arange(3000) % 10,
+    )
+    cpu, gpu = (
+        robustfl.select(points, labels, ratio=0.4),
+        robustfl.select(points.cuda(), labels.cuda(), ratio=0.4),
+    )
     assert gpu.gains.sum() == pytest.approx(cpu.gains.sum(), rel=1e-6) and len(gpu) == len(cpu)
 
 
@@ -174,4 +202,8 @@ def test_on_a_gpu_similarities_are_within_a_step_of_the_cpus(metric):
     ours, step = triton_similarity.similarity(ClassPoints(torch.from_numpy(points).cuda(), metric))
     cloud = ClassPoints(points, metric)
     cpu, expected = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
-    assert step == expected and torch.equal(ours, ours.T) and np.abs(ours.cpu().numpy() - cpu).max() <= 1
+    assert (
+        step == expected
+        and torch.equal(ours, ours.T)
+        and np.abs(ours.cpu().numpy() - cpu).max() <= 1
+    )

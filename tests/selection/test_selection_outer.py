@@ -261,7 +261,9 @@ def test_nothing_as_large_as_the_built_points_is_made(method, monkeypatch):
 def test_triton_takes_them_by_way_of_torch():
     """Its kernel subtracts rows, which outer products do not have."""
     assert dispatch.entry("triton", "euclidean", tensors(POINTS)) == dispatch.BYTES["torch"]
-    assert dispatch.entry("triton", "euclidean", torch.from_numpy(DENSE)) == dispatch.BYTES["triton"]
+    assert (
+        dispatch.entry("triton", "euclidean", torch.from_numpy(DENSE)) == dispatch.BYTES["triton"]
+    )
     cloud = ClassPoints(tensors(POINTS))
     [(similarity, step)] = dispatch.similarities([cloud], "triton")
     expected, same_step = fixed_point.similarity(ClassPoints(POINTS).matrix(), cloud.max_distance)

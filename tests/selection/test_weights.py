@@ -26,7 +26,9 @@ def test_ball_in_multiples_of_the_class_median():
     medians = weights.median_distance(POINTS, LABELS)
     for label, median in medians.items():
         own = np.flatnonzero(LABELS == label)
-        assert median == pytest.approx(np.median(DISTANCES[np.ix_(own, own)][np.triu_indices(len(own), 1)]), rel=1e-6)
+        assert median == pytest.approx(
+            np.median(DISTANCES[np.ix_(own, own)][np.triu_indices(len(own), 1)]), rel=1e-6
+        )
     limits = 0.5 * np.array([medians[int(label)] for label in LABELS[PICKS]])
     expected = ((DISTANCES[PICKS] <= limits[:, None]) & SAME[PICKS]).sum(1)
     assert np.array_equal(weights.ball(POINTS, LABELS, PICKS, 0.5, "median"), expected)
@@ -34,8 +36,14 @@ def test_ball_in_multiples_of_the_class_median():
 
 
 def test_the_radius_is_inclusive_and_duplicates_are_at_distance_0():
-    lattice = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1).reshape(-1, 2).astype(np.float32)
-    assert weights.ball(lattice, None, [12], 1.0) == [5] and weights.ball(lattice, None, [12], 2**0.5) == [9]
+    lattice = (
+        np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), axis=-1)
+        .reshape(-1, 2)
+        .astype(np.float32)
+    )
+    assert weights.ball(lattice, None, [12], 1.0) == [5] and weights.ball(
+        lattice, None, [12], 2**0.5
+    ) == [9]
     same = np.repeat(R.normal(size=(3, 50)).astype(np.float32) * 1e4, 7, axis=0)
     assert np.array_equal(weights.ball(same, None, [0, 7, 14], 0.0), [7, 7, 7])
 
@@ -43,10 +51,17 @@ def test_the_radius_is_inclusive_and_duplicates_are_at_distance_0():
 def test_assign_takes_the_nearest_pick_of_the_class_and_the_lowest_of_equals():
     owner = weights.assign(POINTS, LABELS, PICKS)
     reach = np.where(SAME[:, PICKS], DISTANCES[:, PICKS], np.inf)
-    assert np.array_equal(owner, reach.argmin(1)) and np.array_equal(owner[PICKS], np.arange(len(PICKS)))
+    assert np.array_equal(owner, reach.argmin(1)) and np.array_equal(
+        owner[PICKS], np.arange(len(PICKS))
+    )
     assert np.array_equal(weights.cluster(POINTS, LABELS, PICKS), np.bincount(owner))
     twins = np.array([[0.0], [0.0], [0.0], [9.0]])
-    assert weights.assign(twins, None, [3, 2, 1]).tolist() == [1, 2, 1, 0]  # 0 and 1 both fit; a pick is its own
+    assert weights.assign(twins, None, [3, 2, 1]).tolist() == [
+        1,
+        2,
+        1,
+        0,
+    ]  # 0 and 1 both fit; a pick is its own
     assert weights.assign(POINTS, LABELS, PICKS[:1])[LABELS != LABELS[5]].max() == -1
 
 
@@ -67,7 +82,10 @@ def test_facility_value_of_tensors_is_reduced_where_they_are():
     """As for points on a GPU; here tensors on the CPU, which the public function would view as arrays."""
     for metric in ("euclidean", "cosine"):
         for picks in (PICKS[:4], np.empty(0, dtype=np.int64)):
-            ours, theirs = (weights._class_value(ClassPoints(p, metric), picks) for p in (torch.from_numpy(POINTS), POINTS))
+            ours, theirs = (
+                weights._class_value(ClassPoints(p, metric), picks)
+                for p in (torch.from_numpy(POINTS), POINTS)
+            )
             assert ours == pytest.approx(theirs, rel=1e-6)
 
 
@@ -97,7 +115,10 @@ def test_tensors_give_the_same():
         ((POINTS, LABELS, [3, 3], 1.0), "indices must be unique; got 1 repeats"),
         ((POINTS, LABELS, [0.5], 1.0), "indices must be a .* array of integers"),
         ((POINTS, LABELS, PICKS, -1.0), "radius must be a finite number >= 0; got -1.0"),
-        ((POINTS, LABELS, PICKS, 1.0, "meters"), "unit must be one of absolute, median; got 'meters'"),
+        (
+            (POINTS, LABELS, PICKS, 1.0, "meters"),
+            "unit must be one of absolute, median; got 'meters'",
+        ),
         ((POINTS, LABELS[1:], PICKS, 1.0), r"labels must have shape \(80,\)"),
         ((POINTS * np.nan, LABELS, PICKS, 1.0), "points must be finite"),
     ],

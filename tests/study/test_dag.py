@@ -16,7 +16,13 @@ GROUPS = 'groups=["set_cover_cifar10","ratio_cifar10"]'
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     target = tmp_path_factory.mktemp("a clone")
-    tracked = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file() and not name.startswith("results/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +33,11 @@ def clone(tmp_path_factory):
 def snakemake(clone, *words, ok=True):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["snakemake", "--cores", "2", *words], cwd=clone, env=os.environ | {"PATH": path}, text=True, capture_output=True
+        ["snakemake", "--cores", "2", *words],
+        cwd=clone,
+        env=os.environ | {"PATH": path},
+        text=True,
+        capture_output=True,
     )
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output
@@ -45,14 +55,21 @@ def test_smoke_study_end_to_end(clone):
 
     others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
     plan = snakemake(clone, "-n", "all", *others[1:])
-    assert plan.count("rule train:") == 6 and "params have changed" not in plan  # seed 1 of one group; seed 0 is there
+    assert (
+        plan.count("rule train:") == 6 and "params have changed" not in plan
+    )  # seed 1 of one group; seed 0 is there
 
     victim = next(p for p in records if "centrality0.5" in str(p))
     first = json.loads(victim.read_text())
     victim.unlink()
-    output = snakemake(clone, "all", *target[1:])  # the PDF alone is newer than what is missing; `all` names every record
+    output = snakemake(
+        clone, "all", *target[1:]
+    )  # the PDF alone is newer than what is missing; `all` names every record
     assert output.count("rule train:") == 1
-    assert json.loads(victim.read_text())["provenance"]["weights_hash"] == first["provenance"]["weights_hash"]
+    assert (
+        json.loads(victim.read_text())["provenance"]["weights_hash"]
+        == first["provenance"]["weights_hash"]
+    )
 
     stale = records[0].parent / "spec.json"
     stale.write_text(stale.read_text().replace('"seed": 0', '"seed": 9'))
@@ -100,19 +117,35 @@ def test_a_broken_packed_record_stops_the_plan_by_name(published):
 
 
 def test_lists_and_null_on_the_command_line(clone):
-    words = ["-n", "all", "--config", "scale=smoke", GROUPS, "seeds=[0, 3]", "precision=null", "data={folder: null}"]
+    words = [
+        "-n",
+        "all",
+        "--config",
+        "scale=smoke",
+        GROUPS,
+        "seeds=[0, 3]",
+        "precision=null",
+        "data={folder: null}",
+    ]
     output = snakemake(clone, *words)
     assert "seeds [0, 3], 34 runs" in output
 
 
 def test_unknown_name_is_a_clear_error(clone):
     output = snakemake(clone, "results/full/runs/cifar10_robust_typo_seed0/metrics.json", ok=False)
-    assert "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output
+    assert (
+        "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("scael=smoke", "scael"), ("scale=huge", "huge"), ('seeds=["a"]', "seeds"), ("epochs=0", "epochs")],
+    [
+        ("scael=smoke", "scael"),
+        ("scale=huge", "huge"),
+        ('seeds=["a"]', "seeds"),
+        ("epochs=0", "epochs"),
+    ],
 )
 def test_config_typos_are_refused_before_anything_runs(clone, setting, message):
     assert message in snakemake(clone, "-n", "--config", setting, ok=False)

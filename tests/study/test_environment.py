@@ -8,7 +8,9 @@ import yaml
 
 
 def pins() -> dict[str, str]:
-    lines = [x for x in Path("constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    lines = [
+        x for x in Path("constraints.txt").read_text().splitlines() if x and not x.startswith("#")
+    ]
     return dict(line.split("==") for line in lines)
 
 

@@ -38,7 +38,9 @@ def test_shared_runs_are_trained_once(scale):
 def test_settings_that_few_epochs_make_one_are_one_run():
     rows = {s: experiments.load(s).groups["interval_cifar10"].rows for s in ("smoke", "full")}
     assert len({row.names for row in rows["full"]}) == 8
-    assert {row.names[0] for row in rows["smoke"]} == {f"cifar10_speed_{m}0.2_seed0" for m in ("facility_location", "centrality")}
+    assert {row.names[0] for row in rows["smoke"]} == {
+        f"cifar10_speed_{m}0.2_seed0" for m in ("facility_location", "centrality")
+    }
 
 
 def test_every_table_of_the_slides_has_its_rows():
@@ -51,30 +53,63 @@ def test_every_table_of_the_slides_has_its_rows():
 def test_slides_numbers_stand_in_the_slides():
     """A few values against the slides' text as typed here: a slip of the keyboard in slides.yaml shows."""
     slides = experiments.read_yaml(Path("config/slides.yaml"))
-    assert [v["best"] for v in slides["speed_cifar10"].values()] == [80.79, 85.17, 89.16, 91.76, 93.08]
-    assert [v["best"] for v in slides["speed_fashion_mnist"].values()] == [90.68, 90.71, 91.17, 91.45, 93.12]
+    assert [v["best"] for v in slides["speed_cifar10"].values()] == [
+        80.79,
+        85.17,
+        89.16,
+        91.76,
+        93.08,
+    ]
+    assert [v["best"] for v in slides["speed_fashion_mnist"].values()] == [
+        90.68,
+        90.71,
+        91.17,
+        91.45,
+        93.12,
+    ]
     assert slides["noise_0.4_cifar10"]["FL weighted"]["best"] == 85.16
     assert slides["noise_0.2_cifar10"]["full"]["best"] == 87.22
 
 
 def test_full_scale_is_the_protocol():
     spec = experiments.load("full").spec("cifar10_speed_facility_location0.4_seed0")
-    assert (spec.model, spec.epochs, spec.batch_size, spec.milestones, spec.gamma) == ("resnet32", 200, 32, (60, 90, 120, 160), 0.3)
+    assert (spec.model, spec.epochs, spec.batch_size, spec.milestones, spec.gamma) == (
+        "resnet32",
+        200,
+        32,
+        (60, 90, 120, 160),
+        0.3,
+    )
     assert (spec.sample, spec.subset, spec.order, spec.ratio) == (False, 0, "greedy", 0.4)
-    robust = experiments.load("full").spec("cifar10_robust_agnostic0.4_facility_location0.4_ball2_seed0")
-    assert (robust.epochs, robust.batch_size, robust.lr, robust.milestones, robust.warmup) == (120, 128, 0.1, (80, 100), 5)
+    robust = experiments.load("full").spec(
+        "cifar10_robust_agnostic0.4_facility_location0.4_ball2_seed0"
+    )
+    assert (robust.epochs, robust.batch_size, robust.lr, robust.milestones, robust.warmup) == (
+        120,
+        128,
+        0.1,
+        (80, 100),
+        5,
+    )
 
 
 def test_cluster_counts_of_set_cover_are_the_slides():
     known = experiments.load("full")
-    counts = {round(50000 * known.spec(n).ratio) for n in known.specs if known.spec(n).method == "set_cover"}
+    counts = {
+        round(50000 * known.spec(n).ratio)
+        for n in known.specs
+        if known.spec(n).method == "set_cover"
+    }
     assert counts == {43105, 38964, 43334, 39715}
 
 
 def test_fewer_epochs_shrink_the_schedule():
     spec = experiments.load("full", {"epochs": 20}).spec("cifar10_speed_facility_location0.4_seed0")
     assert (spec.epochs, spec.milestones) == (20, (6, 9, 12, 16))
-    assert experiments.load("full", {"epochs": 1}).spec("cifar10_robust_agnostic0.4_full_seed0").warmup == 0
+    assert (
+        experiments.load("full", {"epochs": 1}).spec("cifar10_robust_agnostic0.4_full_seed0").warmup
+        == 0
+    )
 
 
 def test_a_scale_may_hold_out_more_but_never_from_set_cover():
@@ -84,7 +119,10 @@ def test_a_scale_may_hold_out_more_but_never_from_set_cover():
 
 
 def test_a_scale_may_shrink_batches_and_the_rate_along():
-    full, laptop = (experiments.load(scale).spec("cifar10_robust_agnostic0.4_full_seed0") for scale in ("full", "laptop"))
+    full, laptop = (
+        experiments.load(scale).spec("cifar10_robust_agnostic0.4_full_seed0")
+        for scale in ("full", "laptop")
+    )
     assert (full.batch_size, full.lr) == (128, 0.1) and laptop.batch_size < 128
     assert laptop.lr == pytest.approx(0.1 * laptop.batch_size / 128)
     assert experiments.load("laptop").spec("cifar10_speed_full_shuffled_seed0").batch_size == 32
@@ -126,9 +164,12 @@ def test_bad_seeds_and_groups():
 def test_one_entry_is_one_experiment(configs):
     def add(c):
         c["groups"]["pair_noise"] = {
-            "title": "Pair noise", "slide": "beyond the slides", "dataset": "cifar10", "protocol": "robust",
+            "title": "Pair noise",
+            "slide": "beyond the slides",
+            "dataset": "cifar10",
+            "protocol": "robust",
             "rows": {"full": {"set": {"method": "full", "noise": "pair", "noise_rate": 0.3}}},
-        }  # fmt: skip
+        }
 
     known = experiments.load("full", {"groups": ["pair_noise"]}, configs("experiments.yaml", add))
     assert list(known.specs) == ["cifar10_robust_pair0.3_full_seed0"]
@@ -136,9 +177,17 @@ def test_one_entry_is_one_experiment(configs):
 
 def test_names_differ_whenever_specs_differ():
     base = RunSpec()
-    for field, value in {"every": 5, "representative": "sampled", "space": "logit", "batch_size": 64, "gamma": 0.2}.items():
+    for field, value in {
+        "every": 5,
+        "representative": "sampled",
+        "space": "logit",
+        "batch_size": 64,
+        "gamma": 0.2,
+    }.items():
         changed = RunSpec(**{field: value})
-        assert experiments.readable_name("p", base, changed) != experiments.readable_name("p", base, base), field
+        assert experiments.readable_name("p", base, changed) != experiments.readable_name(
+            "p", base, base
+        ), field
 
 
 def test_auto_scale_follows_the_device(monkeypatch):

@@ -11,7 +11,9 @@ from robustfl.evidence import report, tables
 from robustfl.study import experiments
 
 RESULTS = Path("results")
-SCALES = sorted(path.parent.name for path in RESULTS.glob("*/tables") if path.parent.name != "smoke")
+SCALES = sorted(
+    path.parent.name for path in RESULTS.glob("*/tables") if path.parent.name != "smoke"
+)
 
 
 def published(scale: str) -> experiments.Study:
@@ -40,19 +42,25 @@ def test_the_published_report_is_of_these_tables(scale):
 
 
 def test_the_readme_says_what_the_laptop_report_says():
-    section = Path("README.md").read_text().partition("at the laptop scale\n")[2].partition("\n## ")[0]
+    section = (
+        Path("README.md").read_text().partition("at the laptop scale\n")[2].partition("\n## ")[0]
+    )
     said = json.loads((RESULTS / "laptop/tables/report.json").read_text())["verdicts"]["headlines"]
     known = {f"- {h['says']}: {h['found']}." for h in said}
     lines = [line for line in section.splitlines() if line.startswith("- ")]
     assert len(lines) >= 5 and set(lines) <= known
     verdicts = Path("results/laptop/tables/verdicts.md").read_text()
-    tests, stay = re.search(r"for all (\d+) tests of this kind \(Holm\), (\d+) stay decided", verdicts).groups()
+    tests, stay = re.search(
+        r"for all (\d+) tests of this kind \(Holm\), (\d+) stay decided", verdicts
+    ).groups()
     assert f"{stay} of the {tests} comparisons" in re.sub(r"\s+", " ", section)
 
 
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
     """Training on all points at noise 0.4 loses at least 3 points of its best accuracy; at least three seeds."""
     group = published("laptop").groups["noise_0.4_cifar10"]
-    records = tables.gather(published("laptop"), {"results": str(RESULTS)}).runs_of(tables.row_of(group, "full"))
+    records = tables.gather(published("laptop"), {"results": str(RESULTS)}).runs_of(
+        tables.row_of(group, "full")
+    )
     assert len(records) >= 3
     assert sum(r.metrics["best_top1"] - r.metrics["last_top1"] for r in records) / len(records) >= 3

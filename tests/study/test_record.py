@@ -62,14 +62,23 @@ def test_a_record_older_than_a_column_or_key_reads_as_none_there(written, monkey
     monkeypatch.setattr(record, "CURVES", (*record.CURVES, "gain"))
     monkeypatch.setattr(record, "METRICS", (*record.METRICS, "total_gain"))
     held = record.read(written, "name", SPEC)
-    assert [row["gain"] for row in held.curves] == [None, None] and held.metrics["total_gain"] is None
+    assert [row["gain"] for row in held.curves] == [None, None] and held.metrics[
+        "total_gain"
+    ] is None
 
     path = written / "curves.csv"
-    path.write_text(path.read_text().replace("\n", ",0.5\n").replace("effective_size,0.5", "effective_size,gain"))
+    path.write_text(
+        path.read_text()
+        .replace("\n", ",0.5\n")
+        .replace("effective_size,0.5", "effective_size,gain")
+    )
     assert record.read(written, "name", SPEC).curves[0]["gain"] == 0.5
 
 
-@pytest.mark.parametrize(("old", "new"), [("effective_size\n", "effective_size,gain\n"), ("epoch,lr,", "lr,epoch,"), ("lr,", "")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("effective_size\n", "effective_size,gain\n"), ("epoch,lr,", "lr,epoch,"), ("lr,", "")],
+)
 def test_unknown_moved_and_absent_columns_are_refused(written, monkeypatch, old, new):
     monkeypatch.setattr(record, "ADDED", frozenset({"later"}))
     path = written / "curves.csv"
@@ -81,7 +90,9 @@ def test_unknown_moved_and_absent_columns_are_refused(written, monkeypatch, old,
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     record.write_text(path, "old")
-    monkeypatch.setattr(record.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        record.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError, match="No space"):
         record.write_text(path, "new")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]

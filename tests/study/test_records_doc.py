@@ -22,9 +22,12 @@ def documented() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "heading, names",
     [
-        ("curves.csv", record.CURVES), ("timings.csv", record.TIMINGS), ("metrics.json", record.METRICS),
-        ("classes.csv", record.CLASSES), ("picks.json", record.PICKS),
-    ],  # fmt: skip
+        ("curves.csv", record.CURVES),
+        ("timings.csv", record.TIMINGS),
+        ("metrics.json", record.METRICS),
+        ("classes.csv", record.CLASSES),
+        ("picks.json", record.PICKS),
+    ],
 )
 def test_every_name_is_documented_in_order(heading, names):
     assert documented()[heading] == list(names)
@@ -32,7 +35,10 @@ def test_every_name_is_documented_in_order(heading, names):
 
 def test_provenance_of_a_real_run_is_documented(tiny, tmp_path):
     metrics = run.run_to_record(
-        tiny, tmp_path / "run", "tiny", run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None)
+        tiny,
+        tmp_path / "run",
+        "tiny",
+        run.Options(device="cpu", cache=str(tmp_path), log=lambda line: None),
     )
     assert set(documented()["provenance"]) == set(metrics["provenance"])
     for key in ("select", "train", "evaluate"):

@@ -6,25 +6,60 @@ from robustfl.study.run_spec import RunSpec, SpecError
 def test_hash_is_pinned():
     """Changing the hash orphans every committed record: do it knowingly."""
     assert RunSpec().hash == "44136fa355b3678a"
-    assert RunSpec(noise="agnostic", noise_rate=0.4, milestones=(80, 100)).hash == "5bff46565243cf14"
+    assert (
+        RunSpec(noise="agnostic", noise_rate=0.4, milestones=(80, 100)).hash == "5bff46565243cf14"
+    )
 
 
 def test_defaults_stay_out_of_the_hash():
     assert RunSpec(ratio=1.0, method="full").hash == RunSpec().hash
-    assert RunSpec(ratio=1, lr=0.1).hash == RunSpec().hash, "an integer for a float is the same value"
+    assert RunSpec(ratio=1, lr=0.1).hash == RunSpec().hash, (
+        "an integer for a float is the same value"
+    )
 
 
 def test_every_field_enters_the_hash():
     changes = dict(
-        dataset="fashion_mnist", sample=True, subset=1, test_subset=1, holdout=0.1, noise_rate=0.1, model="resnet8",
-        seed=1, epochs=2, batch_size=2, optimizer="adam", lr=0.2, momentum=0.5, weight_decay=0.0, milestones=(1,),
-        gamma=0.5, precision="bf16", method="random", ratio=0.5, space="logit", weights="cluster", radius=1.0,
-        radius_unit="median", order="greedy", representative="sampled", every=2, warmup=1, pretrained=True,
-        final_ratio=1.0, mix=True, compiled=True, test_every=2, gradient_mode="train", normalise="batch",
+        dataset="fashion_mnist",
+        sample=True,
+        subset=1,
+        test_subset=1,
+        holdout=0.1,
+        noise_rate=0.1,
+        model="resnet8",
+        seed=1,
+        epochs=2,
+        batch_size=2,
+        optimizer="adam",
+        lr=0.2,
+        momentum=0.5,
+        weight_decay=0.0,
+        milestones=(1,),
+        gamma=0.5,
+        precision="bf16",
+        method="random",
+        ratio=0.5,
+        space="logit",
+        weights="cluster",
+        radius=1.0,
+        radius_unit="median",
+        order="greedy",
+        representative="sampled",
+        every=2,
+        warmup=1,
+        pretrained=True,
+        final_ratio=1.0,
+        mix=True,
+        compiled=True,
+        test_every=2,
+        gradient_mode="train",
+        normalise="batch",
         order_seed=1,
-    )  # fmt: skip
+    )
     linked = {"noise_rate": {"noise": "pair"}}
-    hashes = {RunSpec(**{field: value} | linked.get(field, {})).hash for field, value in changes.items()}
+    hashes = {
+        RunSpec(**{field: value} | linked.get(field, {})).hash for field, value in changes.items()
+    }
     hashes.add(RunSpec(noise="agnostic", noise_rate=0.1).hash)
     hashes.add(RunSpec(noise="asymmetric", noise_rate=0.1, noise_map=((1, 2),)).hash)
     hashes |= {RunSpec(steps="reweight", clean_set=size).hash for size in (1, 2)}
@@ -33,7 +68,9 @@ def test_every_field_enters_the_hash():
 
 
 def test_round_trip():
-    spec = RunSpec(noise="asymmetric", noise_rate=0.3, noise_map=((9, 1), (2, 0)), milestones=(3, 5))
+    spec = RunSpec(
+        noise="asymmetric", noise_rate=0.3, noise_map=((9, 1), (2, 0)), milestones=(3, 5)
+    )
     assert RunSpec.from_dict(spec.asdict()) == spec
 
 

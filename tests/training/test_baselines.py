@@ -49,7 +49,9 @@ def test_small_loss_and_el2n_are_their_definitions(setting):
     residual = embeddings.points(model, data.images, data.given_labels, "logit").numpy()
     kept = SELECTORS["small_loss"](loss, given, 0.6, np.random.default_rng(0)).indices
     hard = SELECTORS["el2n"](residual, given, 0.4, np.random.default_rng(0)).indices
-    np.testing.assert_allclose(loss[:, 0], -np.log(1 + residual[np.arange(len(given)), given]), rtol=1e-4)
+    np.testing.assert_allclose(
+        loss[:, 0], -np.log(1 + residual[np.arange(len(given)), given]), rtol=1e-4
+    )
     norms = np.linalg.norm(residual, axis=1)
     for c in np.unique(given):
         own = np.flatnonzero(given == c)
@@ -73,23 +75,43 @@ def test_reweighting_is_the_meta_gradient(setting):
     from robustfl.training.steps.reweight import ReweightSteps
 
     spec, data, model = setting
-    steps = ReweightSteps(model.double(), data, dataclasses.replace(spec, steps="reweight", clean_set=12))
-    images, clean = data.images.plain(0, 6).double(), data.images.augmented(steps.clean, torch.full((108, 3), 4)).double()
+    steps = ReweightSteps(
+        model.double(), data, dataclasses.replace(spec, steps="reweight", clean_set=12)
+    )
+    images, clean = (
+        data.images.plain(0, 6).double(),
+        data.images.augmented(steps.clean, torch.full((108, 3), 4)).double(),
+    )
     model.train()
     parameters, lr = dict(model.named_parameters()), 0.05
 
     def clean_loss(eps):
         def logits(p, x):
-            return functional_call(model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,))
+            return functional_call(
+                model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,)
+            )
 
-        loss = (eps * F.cross_entropy(logits(parameters, images), data.given_labels[:6], reduction="none")).sum()
-        moved = {n: p - lr * g for (n, p), g in zip(parameters.items(), torch.autograd.grad(loss, list(parameters.values())))}
+        loss = (
+            eps
+            * F.cross_entropy(logits(parameters, images), data.given_labels[:6], reduction="none")
+        ).sum()
+        moved = {
+            n: p - lr * g
+            for (n, p), g in zip(
+                parameters.items(), torch.autograd.grad(loss, list(parameters.values()))
+            )
+        }
         return F.cross_entropy(logits(moved, clean), data.true_labels[steps.clean]).item()
 
     step = 1e-5
-    slopes = [(clean_loss(step * e) - clean_loss(-step * e)) / (2 * step) for e in torch.eye(6, dtype=torch.float64)]
+    slopes = [
+        (clean_loss(step * e) - clean_loss(-step * e)) / (2 * step)
+        for e in torch.eye(6, dtype=torch.float64)
+    ]
     expected = np.maximum(0, -np.array(slopes))
-    steps._virtual = lambda p, x: functional_call(model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,))
+    steps._virtual = lambda p, x: functional_call(
+        model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,)
+    )
     weights = steps.weigh(images, data.given_labels[:6], clean, lr).detach().numpy()
     np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-3, atol=1e-5)
 
@@ -99,11 +121,17 @@ def clusters(setting):
     from robustfl.training.steps.raw_clusters import RawClusterSteps
 
     spec, data, model = setting
-    steps = RawClusterSteps(model, data, dataclasses.replace(spec, steps="raw_clusters", pretrained=True))
+    steps = RawClusterSteps(
+        model, data, dataclasses.replace(spec, steps="raw_clusters", pretrained=True)
+    )
     everything = torch.arange(len(data.given_labels))
     steps.snapshot = 0.1 * torch.randn(10, 65, generator=torch.Generator().manual_seed(1))
     steps.whole = steps._gradient(steps.snapshot, everything).mean(0)
-    return steps, everything, steps.snapshot + 0.05 * torch.randn(10, 65, generator=torch.Generator().manual_seed(2))
+    return (
+        steps,
+        everything,
+        steps.snapshot + 0.05 * torch.randn(10, 65, generator=torch.Generator().manual_seed(2)),
+    )
 
 
 def test_raw_cluster_gradient_is_unbiased_for_any_zeta(clusters):
@@ -126,17 +154,20 @@ def test_raw_cluster_gradient_is_autograd(clusters):
     parameters = now.clone().requires_grad_()
     loss = F.cross_entropy(steps.inputs @ parameters.T, steps.data.given_labels)
     (expected,) = torch.autograd.grad(loss, parameters)
-    torch.testing.assert_close(steps._gradient(now, everything).mean(0), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        steps._gradient(now, everything).mean(0), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"steps": "reweight", "clean_set": 20}, {"steps": "raw_clusters", "pretrained": True, "lr": 0.05, "holdout": 0.0},
+        {"steps": "reweight", "clean_set": 20},
+        {"steps": "raw_clusters", "pretrained": True, "lr": 0.05, "holdout": 0.0},
         {"method": "forgetting", "ratio": 0.4, "space": "forgetting", "pretrained": True},
     ],
     ids=["reweight", "raw_clusters", "forgetting"],
-)  # fmt: skip
+)
 def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3, **changes)
     options = dataclasses.replace(options, checkpoint_every=1)
@@ -149,15 +180,21 @@ def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
     with pytest.raises(KeyboardInterrupt):
         run_to_record(spec, tmp_path / "cut", "run", options, die)
     again = run_to_record(spec, tmp_path / "cut", "run", options)
-    assert (tmp_path / "cut/curves.csv").read_bytes() == (tmp_path / "whole/curves.csv").read_bytes()
+    assert (tmp_path / "cut/curves.csv").read_bytes() == (
+        tmp_path / "whole/curves.csv"
+    ).read_bytes()
     assert whole["provenance"]["weights_hash"] == again["provenance"]["weights_hash"]
     first, last = (record.read(tmp_path / "whole", "run", spec).curves[i] for i in (0, -1))
     if spec.steps == "raw_clusters":
-        assert last["train_loss"] < first["train_loss"], "a convex problem is solved further each epoch"
+        assert last["train_loss"] < first["train_loss"], (
+            "a convex problem is solved further each epoch"
+        )
 
 
 def test_curriculum_grows_to_its_end(tiny, options, tmp_path):
-    spec = dataclasses.replace(tiny, epochs=5, warmup=1, method="facility_location", ratio=0.25, final_ratio=1.0)
+    spec = dataclasses.replace(
+        tiny, epochs=5, warmup=1, method="facility_location", ratio=0.25, final_ratio=1.0
+    )
     run_to_record(spec, tmp_path / "run", "run", options)
     sizes = [row["selected"] for row in record.read(tmp_path / "run", "run", spec).curves]
     assert sizes[0] == sizes[-1] == 108 and sizes[1] < sizes[2] < sizes[3] < sizes[4]

@@ -34,7 +34,9 @@ def test_bench_augmentation_of_a_batch(benchmark, data):
 def test_bench_training_step(benchmark, data, precision):
     spec = dataclasses.replace(SPEC, precision=precision)
     steps = EagerSteps(new_model(spec, CPU), data, spec)
-    plan = Plan(torch.arange(128), torch.ones(128), augment.draw_crops(0, 0, len(data.images)), 0.01)
+    plan = Plan(
+        torch.arange(128), torch.ones(128), augment.draw_crops(0, 0, len(data.images)), 0.01
+    )
     totals = benchmark(steps.run_epoch, plan)
     assert torch.isfinite(totals).all()
 
@@ -44,16 +46,38 @@ def test_bench_training_step(benchmark, data, precision):
 def test_bench_gradient_pass(benchmark, data, precision, way, monkeypatch):
     if way == "plain":
         monkeypatch.setattr(inference, "_can_fuse", lambda model, precision: False)
-    points = benchmark(embeddings.points, new_model(SPEC, CPU), data.images, data.given_labels, "gradient", precision)
+    points = benchmark(
+        embeddings.points,
+        new_model(SPEC, CPU),
+        data.images,
+        data.given_labels,
+        "gradient",
+        precision,
+    )
     assert points.shape == (len(data.images), 64)
 
 
 def test_the_gpu_benchmark_can_be_tried_without_one(tmp_path):
-    command = [sys.executable, "benchmarks/bench_steps.py", "--device", "cpu", "--images", "32", "--out", str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "benchmarks/bench_steps.py",
+        "--device",
+        "cpu",
+        "--images",
+        "32",
+        "--out",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "training-gpu.md").read_text()
-    assert "| 32 | eager | 1 |" in page and "failed" not in page and "deterministic algorithms over" in page
+    assert (
+        "| 32 | eager | 1 |" in page
+        and "failed" not in page
+        and "deterministic algorithms over" in page
+    )
 
 
 @pytest.fixture

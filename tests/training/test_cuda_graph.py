@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustfl import cuda
-from robustfl.execution.run import Options, train_or_resume, new_model, prepare
+from robustfl.execution.run import Options, new_model, prepare, train_or_resume
 from robustfl.training import augment
 from robustfl.training.steps.cuda_graph import GraphSteps
 from robustfl.training.steps.eager import EagerSteps, Plan
@@ -30,7 +30,9 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
             model = new_model(spec, device)
             steps, totals = kind(model, data, spec, track), []
             for epoch in range(1, epochs + 1):
-                order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(epoch))[: 100 - epoch].to(device)
+                order = torch.randperm(
+                    len(data.images), generator=torch.Generator().manual_seed(epoch)
+                )[: 100 - epoch].to(device)
                 weights = torch.linspace(0.5, 1.5, len(order), device=device)
                 crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
                 mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
@@ -38,7 +40,9 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
             assert kind is not GraphSteps or steps.graph is not None  # it did not fall back
             scores = steps.forgetting.scores(99).tolist() if track else []
             steps.close()
-            results.append((torch.stack(totals).cpu(), [p.detach().cpu() for p in model.parameters()], scores))
+            results.append(
+                (torch.stack(totals).cpu(), [p.detach().cpu() for p in model.parameters()], scores)
+            )
     return results
 
 
@@ -52,7 +56,9 @@ def test_bookkeeping_is_that_of_eager_steps(tiny, tmp_path, optimizer):
 
 
 def test_forgetting_is_tracked_as_by_eager_steps(tiny, tmp_path):
-    (_, _, expected), (_, _, scores) = train_both(tiny, (EagerSteps, Replayed), "cpu", tmp_path, epochs=4, track=True)
+    (_, _, expected), (_, _, scores) = train_both(
+        tiny, (EagerSteps, Replayed), "cpu", tmp_path, epochs=4, track=True
+    )
     assert scores == expected and 0 < sum(score < 99 for score in scores)
 
 
@@ -77,22 +83,33 @@ def deterministic():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.skipif("CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8")
+@pytest.mark.skipif(
+    "CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8"
+)
 def test_graph_of_a_tracked_run_under_deterministic_algorithms(tiny, tmp_path, deterministic):
-    (eager, p, expected), (graph, q, scores) = train_both(tiny, (EagerSteps, GraphSteps), "cuda", tmp_path, track=True)
+    (eager, p, expected), (graph, q, scores) = train_both(
+        tiny, (EagerSteps, GraphSteps), "cuda", tmp_path, track=True
+    )
     torch.testing.assert_close(eager, graph, rtol=1e-2, atol=1e-2)
     assert scores == expected
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.skipif("CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8")
+@pytest.mark.skipif(
+    "CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8"
+)
 def test_runs_at_once_are_those_one_after_another(tiny, tmp_path, deterministic):
     """Four runs in threads, recorded and replayed beside each other, and each by itself."""
-    specs = [dataclasses.replace(tiny, seed=seed, method="facility_location", ratio=0.5) for seed in range(4)]
+    specs = [
+        dataclasses.replace(tiny, seed=seed, method="facility_location", ratio=0.5)
+        for seed in range(4)
+    ]
 
     def last_loss(spec):
-        return train_or_resume(spec, tmp_path / f"{spec.seed}.ckpt", Options(cache=str(tmp_path))).progress.curves[-1]["train_loss"]
+        return train_or_resume(
+            spec, tmp_path / f"{spec.seed}.ckpt", Options(cache=str(tmp_path))
+        ).progress.curves[-1]["train_loss"]
 
     alone = [last_loss(spec) for spec in specs]
     with ThreadPoolExecutor(4) as threads:

@@ -9,7 +9,11 @@ from robustfl.training.augment import Images
 
 @pytest.fixture(scope="module")
 def setting():
-    images = Images.of(np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3)
+    images = Images.of(
+        np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8),
+        (0.5,) * 3,
+        (0.25,) * 3,
+    )
     return resnet.build("resnet8", 3, 10, seed=3), images, torch.arange(12) % 10
 
 
@@ -20,7 +24,9 @@ def test_closed_form_is_autograd(setting):
     model.eval()
     for i in range(len(images)):
         features = model.features(images.plain(i, i + 1)).detach().requires_grad_()
-        (theirs,) = torch.autograd.grad(F.cross_entropy(model.fc(features), labels[i : i + 1]), features)
+        (theirs,) = torch.autograd.grad(
+            F.cross_entropy(model.fc(features), labels[i : i + 1]), features
+        )
         torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -45,6 +51,8 @@ def test_mode_and_batch_statistics_are_left_alone(setting):
 
 def test_bf16_is_near_fp32(setting):
     model, images, labels = setting
-    exact, rough = (embeddings.points(model, images, labels, "gradient", p) for p in ("fp32", "bf16"))
+    exact, rough = (
+        embeddings.points(model, images, labels, "gradient", p) for p in ("fp32", "bf16")
+    )
     assert rough.dtype == torch.float32
     assert (exact - rough).norm() < 0.05 * exact.norm()

@@ -10,7 +10,9 @@ def write(zone, joules, most):
     (zone / "max_energy_range_uj").write_text(f"{round(most * 1e6)}\n")
 
 
-def test_packages_are_added_up_their_parts_are_not_and_a_counter_may_start_again(tmp_path, monkeypatch):
+def test_packages_are_added_up_their_parts_are_not_and_a_counter_may_start_again(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(energy_meter, "POWERCAP", tmp_path)
     one, two, core = (tmp_path / f"intel-rapl:{name}" for name in ("0", "1", "0:0"))
     write(one, 10, 100), write(two, 95, 100), write(core, 5, 100)

@@ -13,7 +13,13 @@ from robustfl.training import inference, resnet
 from robustfl.training.augment import Images
 from robustfl.training.metrics import evaluate
 
-CASES = [("resnet8", 3, 32), ("resnet14", 3, 32), ("resnet8_stride2", 3, 32), ("resnet8", 1, 28), ("resnet14_stride2", 1, 28)]
+CASES = [
+    ("resnet8", 3, 32),
+    ("resnet14", 3, 32),
+    ("resnet8_stride2", 3, 32),
+    ("resnet8", 1, 28),
+    ("resnet14_stride2", 1, 28),
+]
 
 
 def trained(name: str, channels: int) -> resnet.ResNet:
@@ -44,14 +50,19 @@ def plain(model: resnet.ResNet, images: Images, precision: str = "fp32") -> torc
 def test_fused_is_plain(name, channels, size, monkeypatch):
     monkeypatch.setitem(inference.BATCH, "cpu", 10)  # whole batches and a tail
     model, images = trained(name, channels), some_images(23, channels, size)
-    torch.testing.assert_close(inference.features(model, images), plain(model, images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        inference.features(model, images), plain(model, images), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("name", "channels", "size"), CASES)
 def test_fused_bf16_is_as_near_to_fp32_as_autocast(name, channels, size):
     model, images = trained(name, channels), some_images(23, channels, size)
     exact = plain(model, images)
-    fused, cast = ((f - exact).norm() / exact.norm() for f in (inference.features(model, images, "bf16"), plain(model, images, "bf16")))
+    fused, cast = (
+        (f - exact).norm() / exact.norm()
+        for f in (inference.features(model, images, "bf16"), plain(model, images, "bf16"))
+    )
     assert 0 < fused < 1.5 * cast < 0.03
 
 
@@ -87,7 +98,9 @@ def test_bf16_runs_on_a_processor_without_it():
         "torch.testing.assert_close(inference.features(model, images, 'bf16'), plain(model, images), rtol=0.1, atol=0.1)"
     )
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": "tests/training"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -102,7 +115,9 @@ def test_the_network_is_left_as_it_was():
     model, images = trained("resnet8", 3).train(), some_images(7, 3, 32)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     inference.features(model, images)
-    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training and all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("where", ["bn.running_mean", "conv.weight", "blocks.2.bn2.bias"])
@@ -117,7 +132,13 @@ def test_evaluation_is_that_of_the_plain_network():
     model, images = trained("resnet8", 3), some_images(40, 3, 32)
     logits = model.fc(plain(model, images)).detach()
     labels = torch.where(torch.arange(40) % 2 == 0, logits.argmax(1), torch.arange(40) % 10)
-    place = (logits > logits.gather(1, labels[:, None])).sum(1)  # 0: the label has the largest logit
+    place = (logits > logits.gather(1, labels[:, None])).sum(
+        1
+    )  # 0: the label has the largest logit
     measured = evaluate(model, images, labels)
-    assert measured["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert (measured["top1"], measured["top5"]) == tuple(100 * (place < k).double().mean().item() for k in (1, 5))
+    assert measured["loss"] == pytest.approx(
+        nn.functional.cross_entropy(logits, labels).item(), rel=1e-5
+    )
+    assert (measured["top1"], measured["top5"]) == tuple(
+        100 * (place < k).double().mean().item() for k in (1, 5)
+    )

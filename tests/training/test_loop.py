@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustfl.execution.run import Options, train_or_resume, prepare, run_to_record, stratified
+from robustfl.execution.run import Options, prepare, run_to_record, stratified, train_or_resume
 from robustfl.study import record
 from robustfl.training import resnet
 from robustfl.training.loop import Subset, TrainingError, epoch_order, interleaved, train_epochs
@@ -19,15 +19,24 @@ from robustfl.training.steps.eager import EagerSteps, Plan, learning_rate
 
 CPU = torch.device("cpu")
 METHODS = [
-    {"method": "full"}, {"method": "full", "weights": "ball", "radius": 0.5, "radius_unit": "median"},
+    {"method": "full"},
+    {"method": "full", "weights": "ball", "radius": 0.5, "radius_unit": "median"},
     {"method": "facility_location", "ratio": 0.4, "order": "greedy"},
-    {"method": "facility_location", "ratio": 0.4, "weights": "cluster", "representative": "sampled", "every": 2},
+    {
+        "method": "facility_location",
+        "ratio": 0.4,
+        "weights": "cluster",
+        "representative": "sampled",
+        "every": 2,
+    },
     {"method": "centrality", "ratio": 0.4, "weights": "ball", "radius": 2.0, "space": "logit"},
-    {"method": "random", "ratio": 0.4}, {"method": "set_cover", "ratio": 0.7, "weights": "natural", "space": "feature"},
+    {"method": "random", "ratio": 0.4},
+    {"method": "set_cover", "ratio": 0.7, "weights": "natural", "space": "feature"},
     {"method": "centrality", "ratio": 0.5, "weights": "cluster", "mix": True},
-    {"method": "small_loss", "ratio": 0.6, "space": "loss"}, {"method": "el2n", "ratio": 0.4, "space": "logit"},
+    {"method": "small_loss", "ratio": 0.6, "space": "loss"},
+    {"method": "el2n", "ratio": 0.4, "space": "logit"},
     {"method": "facility_location", "ratio": 0.2, "final_ratio": 0.9},
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -42,7 +51,14 @@ def test_interleaving_visits_classes_by_rank():
 
 def test_greedy_order_and_shuffle(tiny):
     subset = Subset(np.arange(6), np.ones(6), np.array([0, 0, 0, 1, 1, 2]), {"covered": 1.0})
-    assert epoch_order(subset, dataclasses.replace(tiny, order="greedy"), 1).tolist() == [0, 3, 5, 1, 4, 2]
+    assert epoch_order(subset, dataclasses.replace(tiny, order="greedy"), 1).tolist() == [
+        0,
+        3,
+        5,
+        1,
+        4,
+        2,
+    ]
     one, two, again = (epoch_order(subset, tiny, e).tolist() for e in (1, 2, 1))
     assert sorted(one) == list(range(6)) and one == again != two
 
@@ -56,11 +72,16 @@ def test_a_step_is_weighted_sgd(tiny, options):
     """One step against the formula written out: theta - lr (grad mean_i w_i l_i + weight decay theta)."""
     data, _ = prepare(tiny, options, CPU)
     model, twin = (resnet.build("resnet8", 3, 10, seed=0) for _ in range(2))
-    index, weights = torch.arange(32), torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2
+    index, weights = (
+        torch.arange(32),
+        torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2,
+    )
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
     totals = EagerSteps(model, data, tiny).run_epoch(Plan(index, weights, crops, lr=0.05))
-    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none")
+    losses = F.cross_entropy(
+        twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none"
+    )
     (weights * losses).mean().backward()
     for ours, theirs in zip(model.parameters(), twin.parameters()):
         expected = theirs - 0.05 * (theirs.grad + tiny.weight_decay * theirs)
@@ -70,10 +91,14 @@ def test_a_step_is_weighted_sgd(tiny, options):
 
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_method_trains_and_repeats_to_the_byte(tiny, options, tmp_path, changes):
-    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3, warmup=1, **changes)
+    spec = dataclasses.replace(
+        tiny, noise="agnostic", noise_rate=0.4, epochs=3, warmup=1, **changes
+    )
     metrics = [run_to_record(spec, tmp_path / f"out{i}", "run", options) for i in (0, 1)]
     held = record.read(tmp_path / "out0", "run", spec)
-    assert (tmp_path / "out0/curves.csv").read_bytes() == (tmp_path / "out1/curves.csv").read_bytes()
+    assert (tmp_path / "out0/curves.csv").read_bytes() == (
+        tmp_path / "out1/curves.csv"
+    ).read_bytes()
     assert metrics[0]["provenance"]["weights_hash"] == metrics[1]["provenance"]["weights_hash"]
     assert metrics[0]["selection_hash"] == metrics[1]["selection_hash"] != ""
     n = 108  # 120 less the hold-out
@@ -91,8 +116,12 @@ def test_all_methods_see_the_same_noise_and_initialisation(tiny, options):
     spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4)
     other = dataclasses.replace(spec, method="random", ratio=0.2, batch_size=16)
     (one, facts), (two, facts2) = (prepare(s, options, CPU) for s in (spec, other))
-    assert facts["label_hash"] == facts2["label_hash"] and torch.equal(one.given_labels, two.given_labels)
-    assert not torch.equal(prepare(dataclasses.replace(spec, seed=1), options, CPU)[0].given_labels, one.given_labels)
+    assert facts["label_hash"] == facts2["label_hash"] and torch.equal(
+        one.given_labels, two.given_labels
+    )
+    assert not torch.equal(
+        prepare(dataclasses.replace(spec, seed=1), options, CPU)[0].given_labels, one.given_labels
+    )
 
 
 def test_heldout_images_are_not_trained_on(tiny, options):
@@ -106,18 +135,24 @@ def test_stratified_subset_keeps_the_shares():
     labels = np.repeat([0, 1, 2], [500, 300, 200])
     kept = stratified(labels, 100, np.random.default_rng(0))
     assert np.bincount(labels[kept]).tolist() == [50, 30, 20]
-    assert len(set(kept.tolist())) == 100 and stratified(labels, 0, None).tolist() == list(range(1000))
+    assert len(set(kept.tolist())) == 100 and stratified(labels, 0, None).tolist() == list(
+        range(1000)
+    )
 
 
 def test_loss_that_is_not_finite_stops_the_run(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, lr=1e18)
-    with pytest.raises(TrainingError, match=r"training loss must be finite; got (nan|inf) in epoch"):
+    with pytest.raises(
+        TrainingError, match=r"training loss must be finite; got (nan|inf) in epoch"
+    ):
         run_to_record(spec, tmp_path / "out", "run", options)
     assert not (tmp_path / "out/metrics.json").exists()
 
 
 def test_a_last_step_that_ruins_the_network_stops_the_run(tiny, options, tmp_path):
-    spec = dataclasses.replace(tiny, lr=1e30, epochs=1, batch_size=256)  # one step, from a loss that is finite
+    spec = dataclasses.replace(
+        tiny, lr=1e30, epochs=1, batch_size=256
+    )  # one step, from a loss that is finite
     with pytest.raises(TrainingError, match=r"test loss must be finite; got (nan|inf) in epoch 1"):
         run_to_record(spec, tmp_path / "out", "run", options)
     assert not (tmp_path / "out/metrics.json").exists()
@@ -133,19 +168,25 @@ def test_a_complete_record_is_kept_and_a_stale_one_refused(tiny, options, tmp_pa
 
 
 def test_pretrained_selection_uses_the_finished_run(tiny, options, tmp_path):
-    spec = dataclasses.replace(tiny, method="set_cover", ratio=0.7, weights="natural", pretrained=True)
+    spec = dataclasses.replace(
+        tiny, method="set_cover", ratio=0.7, weights="natural", pretrained=True
+    )
     run_to_record(spec, tmp_path / "alone", "run", options)  # trains its pretraining run on demand
     models_made = sorted((tmp_path / "cache/models").glob("*.pt"))
     assert len(models_made) == 1 and spec.pretraining().hash in models_made[0].name
     fresh = dataclasses.replace(options, cache=str(tmp_path / "cache2"))
-    run_to_record(spec.pretraining(), tmp_path / "plain", "plain", fresh)  # leaves its model in the cache
+    run_to_record(
+        spec.pretraining(), tmp_path / "plain", "plain", fresh
+    )  # leaves its model in the cache
     log = []
     run_to_record(spec, tmp_path / "after", "run", dataclasses.replace(fresh, log=log.append))
     assert not [line for line in log if "training the pretrained model" in line]
     one, two = ((tmp_path / d / "curves.csv").read_bytes() for d in ("alone", "after"))
     assert one == two
     rows = record.read(tmp_path / "after", "run", spec).curves
-    assert rows[0]["covered"] == rows[-1]["covered"] == pytest.approx(0.7, abs=0.02), "selected once"
+    assert rows[0]["covered"] == rows[-1]["covered"] == pytest.approx(0.7, abs=0.02), (
+        "selected once"
+    )
 
 
 def test_metrics_are_of_the_curves(tiny, options, tmp_path):
@@ -156,12 +197,18 @@ def test_metrics_are_of_the_curves(tiny, options, tmp_path):
     assert held.metrics["best_epoch"] == 1 + int(np.argmax(tops))
     assert held.metrics["last_top1"] == pytest.approx(tops[-1], abs=1e-3)
     chosen = 1 + int(np.argmax([row["heldout_acc"] for row in held.curves]))
-    assert held.metrics["heldout_epoch"] == chosen and held.metrics["heldout_top1"] == pytest.approx(tops[chosen - 1], abs=1e-3)
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["provenance"]["test_points"] == 60
+    assert held.metrics["heldout_epoch"] == chosen and held.metrics[
+        "heldout_top1"
+    ] == pytest.approx(tops[chosen - 1], abs=1e-3)
+    assert (
+        json.loads((tmp_path / "out/metrics.json").read_text())["provenance"]["test_points"] == 60
+    )
 
 
 def test_classes_and_picks_are_of_the_selections(tiny, options, tmp_path):
-    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3)
+    spec = dataclasses.replace(
+        tiny, noise="agnostic", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3
+    )
     run_to_record(spec, tmp_path / "out", "run", options)
     held = record.read(tmp_path / "out", "run", spec)
     for row in held.curves:
@@ -171,7 +218,12 @@ def test_classes_and_picks_are_of_the_selections(tiny, options, tmp_path):
         assert right / row["selected"] == pytest.approx(row["label_precision"], abs=1e-4)
     assert held.picks["selections"] == 4
     most, least = held.picks["most"], held.picks["least"]
-    assert most[0]["count"] == max(p["count"] for p in most) > least[0]["count"] == min(p["count"] for p in least)
+    assert (
+        most[0]["count"]
+        == max(p["count"] for p in most)
+        > least[0]["count"]
+        == min(p["count"] for p in least)
+    )
     data, _ = prepare(spec, options, CPU)
     images = {image.numpy().tobytes() for image in data.images.pixels[:, 4:-4, 4:-4]}
     assert all(zlib.decompress(base64.b64decode(p["pixels"])) in images for p in most + least)
@@ -187,19 +239,36 @@ def test_train_knows_no_method(tiny, options):
         return Subset(np.arange(40), np.ones(40), data.given_labels[:40].numpy())
 
     ticks = iter(range(1000))
-    progress = train_epochs(resnet.build("resnet8", 3, 10, 0), data, tiny, select=select, clock=lambda: next(ticks), meter=lambda: 7.0)
+    progress = train_epochs(
+        resnet.build("resnet8", 3, 10, 0),
+        data,
+        tiny,
+        select=select,
+        clock=lambda: next(ticks),
+        meter=lambda: 7.0,
+    )
     assert asked == [1, 2] and progress.backwards == 80
-    assert progress.timings[0] == {"epoch": 1, "select": 1, "train": 1, "evaluate": 1, "energy": 7.0}
+    assert progress.timings[0] == {
+        "epoch": 1,
+        "select": 1,
+        "train": 1,
+        "evaluate": 1,
+        "energy": 7.0,
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    shutil.which("g++") is None or " " in torch.__path__[0], reason="torch.compile needs a C++ compiler, and no space in its path"
+    shutil.which("g++") is None or " " in torch.__path__[0],
+    reason="torch.compile needs a C++ compiler, and no space in its path",
 )
 def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
     spec = dataclasses.replace(tiny, epochs=1, subset=80, holdout=0.0)
     eager, compiled = (
-        train_or_resume(dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options).progress.curves[0] for c in (False, True)
+        train_or_resume(
+            dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options
+        ).progress.curves[0]
+        for c in (False, True)
     )
     assert compiled["train_loss"] == pytest.approx(eager["train_loss"], rel=1e-3)
     assert compiled["backwards"] == eager["backwards"]
@@ -207,13 +276,17 @@ def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
 
 def test_compiling_from_a_path_with_a_space_is_refused(tiny, options, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__path__", ["/a b/torch"])
-    with pytest.raises(ValueError, match="compiled must be false where torch's path has a space; got /a b/torch"):
+    with pytest.raises(
+        ValueError, match="compiled must be false where torch's path has a space; got /a b/torch"
+    ):
         train_or_resume(dataclasses.replace(tiny, compiled=True), tmp_path / "x.ckpt", options)
 
 
 def test_training_learns(tiny, options, tmp_path):
     """Real images are learned from 200 of them: images, labels, gradients and updates fit together."""
-    spec = dataclasses.replace(tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05)
+    spec = dataclasses.replace(
+        tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05
+    )
     progress = train_or_resume(spec, tmp_path / "x.ckpt", options).progress
     assert progress.curves[-1]["train_loss"] < 0.7 * progress.curves[0]["train_loss"]
     assert progress.curves[-1]["train_acc_given"] > 60

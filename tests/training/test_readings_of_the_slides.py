@@ -12,7 +12,13 @@ from robustfl.execution.run import Options, new_model, prepare, run_to_record
 from robustfl.study import record
 from robustfl.training import augment, embeddings, resnet
 from robustfl.training.epoch_selector import EpochSelector
-from robustfl.training.loop import Subset, epoch_order, partners_as_released, plan_epoch, train_epochs
+from robustfl.training.loop import (
+    Subset,
+    epoch_order,
+    partners_as_released,
+    plan_epoch,
+    train_epochs,
+)
 from robustfl.training.metrics import effective_size, gradient_quality, training_fit
 from robustfl.training.steps.eager import EagerSteps, Plan
 
@@ -57,7 +63,8 @@ def test_another_shuffle_differs_in_the_order_alone(noisy, options):
     n = len(data.given_labels)
     everything = Subset(np.arange(n), np.ones(n), data.given_labels.numpy())
     plans = [
-        plan_epoch(everything, epoch_order(everything, spec, 1), data, spec, 1, 0.1) for spec in (noisy, other)
+        plan_epoch(everything, epoch_order(everything, spec, 1), data, spec, 1, 0.1)
+        for spec in (noisy, other)
     ]
     assert torch.equal(plans[0].crops, plans[1].crops)
     assert plans[0].order.tolist() != plans[1].order.tolist()
@@ -93,11 +100,19 @@ def test_released_gradients_are_of_the_batch_mean_in_train_mode(noisy, options):
     data, _ = prepare(noisy, options, CPU)
     ours, theirs = new_model(noisy, CPU), new_model(noisy, CPU)
     seen = embeddings.forward_as_released(
-        ours, data.images, data.given_labels, "fp32", batch=noisy.batch_size, seed=noisy.seed, epoch=2
+        ours,
+        data.images,
+        data.given_labels,
+        "fp32",
+        batch=noisy.batch_size,
+        seed=noisy.seed,
+        epoch=2,
     )
     expected = released_points(theirs, data, noisy, 2)
     torch.testing.assert_close(seen.points("gradient"), expected, rtol=1e-4, atol=1e-7)
-    assert len(data.given_labels) % noisy.batch_size, "the last batch is smaller, so its gradients are larger"
+    assert len(data.given_labels) % noisy.batch_size, (
+        "the last batch is smaller, so its gradients are larger"
+    )
     for name, buffer in ours.named_buffers():  # the running statistics have moved as theirs have
         torch.testing.assert_close(buffer, dict(theirs.named_buffers())[name])
     assert not torch.equal(ours.bn.running_mean, new_model(noisy, CPU).bn.running_mean)
@@ -105,7 +120,13 @@ def test_released_gradients_are_of_the_batch_mean_in_train_mode(noisy, options):
 
 def test_released_picks_are_row_sums_and_weights_class_sizes(noisy, options):
     spec = dataclasses.replace(
-        noisy, holdout=0.0, method="centrality", ratio=0.5, weights="class", normalise="batch", gradient_mode="train"
+        noisy,
+        holdout=0.0,
+        method="centrality",
+        ratio=0.5,
+        weights="class",
+        normalise="batch",
+        gradient_mode="train",
     )
     data, _ = prepare(spec, options, CPU)
     subset = EpochSelector(spec, data)(1, new_model(spec, CPU))
@@ -131,7 +152,9 @@ def test_weights_can_be_normalised_in_each_batch(tiny, options):
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
     EagerSteps(model, data, spec).run_epoch(Plan(index, weights, crops, lr=0.05))
-    losses = F.cross_entropy(twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none")
+    losses = F.cross_entropy(
+        twin(data.images.plain(0, 32)), data.given_labels[:32], reduction="none"
+    )
     ((weights * losses).sum() / weights.sum()).backward()
     for ours, theirs in zip(model.parameters(), twin.parameters()):
         expected = theirs - 0.05 * (theirs.grad + spec.weight_decay * theirs)
@@ -188,11 +211,15 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
         hits, clean = logits.argmax(1) == data.given_labels, data.given_labels == data.true_labels
         assert told["fit"] == pytest.approx(100 * hits.float().mean().item(), abs=1e-4)
         assert told["fit_true"] == pytest.approx(100 * hits[clean].float().mean().item(), abs=1e-4)
-        assert told["fit_false"] == pytest.approx(100 * hits[~clean].float().mean().item(), abs=1e-4)
+        assert told["fit_false"] == pytest.approx(
+            100 * hits[~clean].float().mean().item(), abs=1e-4
+        )
 
         losses = F.cross_entropy(logits, data.given_labels, reduction="none")
         last = [model.fc.weight, model.fc.bias]
-        whole = torch.cat([g.flatten() for g in torch.autograd.grad(losses.mean(), last, retain_graph=True)])
+        whole = torch.cat(
+            [g.flatten() for g in torch.autograd.grad(losses.mean(), last, retain_graph=True)]
+        )
         weights = torch.from_numpy(subset.weights).float()
         part = (losses[subset.indices] * weights).sum() / weights.sum()
         ours = torch.cat([g.flatten() for g in torch.autograd.grad(part, last)])
@@ -206,7 +233,9 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
     for row in progress.curves:
         w = chooser.subset.weights
         assert 0 < row["effective_size"] < 1
-    assert progress.curves[-1]["effective_size"] == pytest.approx(w.sum() ** 2 / (len(w) * (w**2).sum()))
+    assert progress.curves[-1]["effective_size"] == pytest.approx(
+        w.sum() ** 2 / (len(w) * (w**2).sum())
+    )
 
 
 def test_runs_without_a_selection_are_observed_every_tenth_epoch(noisy, options, tmp_path):
@@ -252,7 +281,9 @@ def test_last_layer_points_are_the_gradients_of_the_last_layer(noisy, options):
         loss = F.cross_entropy(model(data.images.plain(i, i + 1)), data.given_labels[i : i + 1])
         weight, bias = torch.autograd.grad(loss, [model.fc.weight, model.fc.bias])
         expected = torch.cat([weight, bias[:, None]], 1).flatten()
-        torch.testing.assert_close(torch.as_tensor(points.dense()[i]).float(), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            torch.as_tensor(points.dense()[i]).float(), expected, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
@@ -265,7 +296,9 @@ def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
         assert [int(r["epoch"]) for r in rows if r[column] is not None] == tested
     assert metrics["best_epoch"] in tested and metrics["heldout_epoch"] in tested
     assert metrics["last_top1"] == pytest.approx(rows[-1]["test_top1"], abs=1e-4)
-    often = run_to_record(dataclasses.replace(spec, test_every=1), tmp_path / "often", "often", options)
+    often = run_to_record(
+        dataclasses.replace(spec, test_every=1), tmp_path / "often", "often", options
+    )
     assert often["provenance"]["weights_hash"] == metrics["provenance"]["weights_hash"]
 
 
@@ -273,5 +306,7 @@ def test_a_record_measured_otherwise_is_of_the_same_run(tiny):
     asked = dataclasses.replace(tiny, test_subset=0, test_every=3, precision="auto")
     for held in (tiny, dataclasses.replace(tiny, precision="bf16")):
         assert asked.accepts(held)
-    assert not dataclasses.replace(asked, precision="fp32").accepts(dataclasses.replace(tiny, precision="bf16"))
+    assert not dataclasses.replace(asked, precision="fp32").accepts(
+        dataclasses.replace(tiny, precision="bf16")
+    )
     assert not asked.accepts(dataclasses.replace(tiny, epochs=5))

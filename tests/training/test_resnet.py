@@ -4,7 +4,9 @@ import torch
 from robustfl.training import resnet
 
 
-@pytest.mark.parametrize(("name", "millions"), [("resnet20", 0.27), ("resnet32", 0.46), ("resnet56", 0.85)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("resnet20", 0.27), ("resnet32", 0.46), ("resnet56", 0.85)]
+)
 def test_parameter_counts_of_the_paper(name, millions):
     """He et al. 2016, table 6."""
     count = sum(p.numel() for p in resnet.build(name, 3, 10, seed=0).parameters())
@@ -13,10 +15,14 @@ def test_parameter_counts_of_the_paper(name, millions):
 
 def test_a_strided_stem_has_the_same_parameters_and_maps_of_a_quarter():
     plain, strided = (resnet.build(name, 3, 10, seed=0) for name in ("resnet8", "resnet8_stride2"))
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), strided.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.parameters(), strided.parameters(), strict=True)
+    )
     sizes = []
     for model in (plain, strided):
-        model.bn.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[2:])))
+        model.bn.register_forward_hook(
+            lambda module, inputs, output: sizes.append(tuple(output.shape[2:]))
+        )
         model.features(torch.zeros(2, 3, 32, 32))
     assert sizes == [(32, 32), (16, 16)]
 

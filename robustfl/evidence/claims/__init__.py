@@ -12,9 +12,16 @@ from itertools import combinations
 from pathlib import Path
 
 from robustfl.evidence import paired_tests
-from robustfl.evidence.claims.measures import ACCURACIES, BUDGETS, EXACT, MEASURES, resolution, within
+from robustfl.evidence.claims.measures import (
+    ACCURACIES,
+    BUDGETS,
+    EXACT,
+    MEASURES,
+    resolution,
+    within,
+)
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate
-from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, row_of, display_label
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, display_label, row_of
 from robustfl.study.experiments import CONFIG_DIR, Row, StudyError, read_yaml, scales
 
 
@@ -36,12 +43,16 @@ class Claim:
     ratio: bool = False  # the statistic is over / under instead of over - under
     above: float | None = None
     below: float | None = None
-    tolerance: float | None = None  # the statistic is its distance from the slides' value, claimed within +- tolerance
+    tolerance: float | None = (
+        None  # the statistic is its distance from the slides' value, claimed within +- tolerance
+    )
     measures: tuple = ACCURACIES
     budgets: tuple = ("epochs",)
     rules: tuple = tuple(GREEDY_VARIANTS)
     needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
-    headline: bool = False  # told in words at the head of the report, by its first measure and budget
+    headline: bool = (
+        False  # told in words at the head of the report, by its first measure and budget
+    )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -50,7 +61,10 @@ class Claim:
             return -self.tolerance, self.tolerance
         if self.above is None and self.below is None:
             return 0.0, math.inf
-        return -math.inf if self.above is None else self.above, math.inf if self.below is None else self.below
+        return (
+            -math.inf if self.above is None else self.above,
+            math.inf if self.below is None else self.below,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,16 +137,25 @@ def _sides(claim: Claim) -> list[tuple[dict, dict | None]]:
         return [({"group": claim.group, "row": row}, None) for row in claim.rows]
     pairs = claim.compare
     if claim.order:
-        pairs = combinations(claim.order, 2) if claim.pairs == "all" else zip(claim.order, claim.order[1:])
+        pairs = (
+            combinations(claim.order, 2)
+            if claim.pairs == "all"
+            else zip(claim.order, claim.order[1:])
+        )
     return [({"group": claim.group, "row": a}, {"group": claim.group, "row": b}) for a, b in pairs]
 
 
-def _comparison(claim: Claim, gathered: StudyRecords, over: dict, under: dict | None, rule: str) -> Comparison | None:
+def _comparison(
+    claim: Claim, gathered: StudyRecords, over: dict, under: dict | None, rule: str
+) -> Comparison | None:
     sides = [side for side in (over, under) if side is not None]
     if any(side["group"] not in gathered.study.groups for side in sides):
         return None
     rows = [_row(claim, gathered, side, rule) for side in sides]
-    numbers = [_said(gathered, side["group"], row, claim.published or "best") for side, row in zip(sides, rows)]
+    numbers = [
+        _said(gathered, side["group"], row, claim.published or "best")
+        for side, row in zip(sides, rows)
+    ]
     said = None
     if claim.measures == ACCURACIES or claim.published:
         said = None if None in numbers else numbers[0] - (numbers[1] if under else 0.0)
@@ -144,15 +167,21 @@ def _comparison(claim: Claim, gathered: StudyRecords, over: dict, under: dict | 
             "none"
         )
     part = (" / " if claim.ratio else " − ").join(display_label(row) for row in rows)
-    follows = any("method" not in side and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows))
-    return Comparison(claim, part, rule if follows else None, rows[0], rows[1] if under else None, said)
+    follows = any(
+        "method" not in side and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows)
+    )
+    return Comparison(
+        claim, part, rule if follows else None, rows[0], rows[1] if under else None, said
+    )
 
 
 def _row(claim: Claim, gathered: StudyRecords, side: dict, rule: str) -> Row:
     method = side.get("method", rule)
     row = row_of(gathered.study.groups[side["group"]], side["row"], method)
     if row is None or row.method != side.get("method", row.method):
-        raise StudyError(f"claims.yaml: claim {claim.key}: {side['group']} has no row {side['row']!r} under {method}")
+        raise StudyError(
+            f"claims.yaml: claim {claim.key}: {side['group']} has no row {side['row']!r} under {method}"
+        )
     return row
 
 
@@ -166,7 +195,9 @@ def _said(gathered: StudyRecords, group: str, row: Row, key: str) -> float | Non
     return numbers.get(key)
 
 
-def evaluate_comparison(c: Comparison, gathered: StudyRecords, measure: str, budget: str) -> Verdict:
+def evaluate_comparison(
+    c: Comparison, gathered: StudyRecords, measure: str, budget: str
+) -> Verdict:
     """One verdict, from one statistic a seed."""
     samples, statistic = _statistic(c, gathered, measure, budget)
     if statistic is None:
@@ -176,7 +207,9 @@ def evaluate_comparison(c: Comparison, gathered: StudyRecords, measure: str, bud
     low, high = c.claim.bounds
     floor = paired_tests.seed_floor(samples)
     if c.claim.needs and c.claim.needs not in gathered.study.about.bears:
-        able = [s.name for s in scales(gathered.study.directory).values() if c.claim.needs in s.bears]
+        able = [
+            s.name for s in scales(gathered.study.directory).values() if c.claim.needs in s.bears
+        ]
         reason = f"needs scale {' or '.join(able)}"
         return Verdict(c, measure, budget, INCONCLUSIVE, reason, e, floor, None, None)
     verdict, reason, needed = paired_tests.decide(e, low, high), "", None
@@ -184,14 +217,19 @@ def evaluate_comparison(c: Comparison, gathered: StudyRecords, measure: str, bud
     if verdict == INCONCLUSIVE:
         reason = "one seed" if e.seeds == 1 else ""
         needed = paired_tests.seeds_needed(e, bound)
-    return Verdict(c, measure, budget, verdict, reason, e, floor, paired_tests.p_value(e, bound), needed)
+    return Verdict(
+        c, measure, budget, verdict, reason, e, floor, paired_tests.p_value(e, bound), needed
+    )
 
 
 def _statistic(
     c: Comparison, gathered: StudyRecords, measure: str, budget: str
 ) -> tuple[list[list[float]], list[float] | None]:
     """([each row's numbers], statistic a seed); the statistic is None where a run lacks the number."""
-    over, under = gathered.runs_of(c.over), gathered.runs_of(c.under) if c.under is not None else None
+    over, under = (
+        gathered.runs_of(c.over),
+        gathered.runs_of(c.under) if c.under is not None else None,
+    )
     got: tuple[list, list] = ([], [])
     for at, r in enumerate(over):
         runs = [r] if under is None else [r, under[at]]

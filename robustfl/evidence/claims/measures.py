@@ -70,7 +70,9 @@ def with_pretraining(plain: Callable) -> Callable:
 
     def measure(r: Record, epochs: list[dict], gathered: StudyRecords) -> float | None:
         before = gathered.study.pretraining_name(r.name)
-        return plain(r, epochs, gathered) + (plain(gathered.records[before], [], gathered) if before else 0)
+        return plain(r, epochs, gathered) + (
+            plain(gathered.records[before], [], gathered) if before else 0
+        )
 
     return measure
 
@@ -105,7 +107,11 @@ def resolution(measure: str, r: Record) -> float:
     p = r.metrics["provenance"]
     if measure in ACCURACIES or measure == "early_test_top1":
         return 100 / p["test_points"]
-    return 1 / p["train_points"] if measure in ("covered", "label_precision", "weighted_precision") else 0.0
+    return (
+        1 / p["train_points"]
+        if measure in ("covered", "label_precision", "weighted_precision")
+        else 0.0
+    )
 
 
 def _seconds_so_far(r: Record) -> list[float]:

@@ -50,14 +50,25 @@ def extras(study: Study, group: Group) -> list[str]:
 
 def names(study: Study) -> list[str]:
     """Stems of the figure files of a study: every group's, then the diagnostics'."""
-    return [*study.groups, *(f"{extra}_{key}" for key, group in study.groups.items() for extra in extras(study, group))]
+    return [
+        *study.groups,
+        *(
+            f"{extra}_{key}"
+            for key, group in study.groups.items()
+            for extra in extras(study, group)
+        ),
+    ]
 
 
 def draw(gathered: StudyRecords, folder: Path) -> None:
     """Write {name}.svg into `folder` for every name of names()."""
     from robustfl.evidence.figures import picked_images, selection_quality, slides, style
 
-    kinds = {"diagnostics": selection_quality.selection, "classes": picked_images.classes, "picks": picked_images.images}
+    kinds = {
+        "diagnostics": selection_quality.selection,
+        "classes": picked_images.classes,
+        "picks": picked_images.images,
+    }
     for key, group in gathered.study.groups.items():
         style.save(slides.PLOTS[kind(group)], gathered, group, folder / f"{key}.svg")
         for extra in extras(gathered.study, group):

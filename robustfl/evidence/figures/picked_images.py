@@ -42,7 +42,15 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
             if c["label_precision"] is not None:
                 share[int(c["class"]), epochs.index(int(c["epoch"]))] = 100 * c["label_precision"]
         extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(names) - 0.5, -0.5)
-        image = axes.imshow(share, aspect="auto", extent=extent, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
+        image = axes.imshow(
+            share,
+            aspect="auto",
+            extent=extent,
+            vmin=0,
+            vmax=100,
+            cmap="viridis",
+            interpolation="nearest",
+        )
         axes.set_title(textwrap.fill(looks[row].label, 22), loc="left")
         axes.set_yticks(range(len(names)), names if axes in grid[:, 0] else [], fontsize=5)
         axes.set_xlabel("epoch")
@@ -57,7 +65,9 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     rows = chosen(gathered, group)
     high = 0.3 + 0.95 * len(rows)
     figure.set_size_inches(style.WIDTH, high)
-    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))  # room for the first row's title
+    figure.get_layout_engine().set(
+        h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high)
+    )  # room for the first row's title
     names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
     widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
     grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
@@ -65,17 +75,32 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
         axes.set_axis_off()
     for axes_row, (row, held) in zip(grid, rows):
         shown = [*axes_row[:SHOWN], *axes_row[SHOWN + 1 :]]
-        for axes, text in ((shown[0], f"{looks[row].label}: most often"), (shown[SHOWN], "least often")):
-            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(False)  # else it widens one image's column
+        for axes, text in (
+            (shown[0], f"{looks[row].label}: most often"),
+            (shown[SHOWN], "least often"),
+        ):
+            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(
+                False
+            )  # else it widens one image's column
         for axes, point in zip(shown, held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]):
             raw = zlib.decompress(base64.b64decode(point["pixels"]))
             pixels = np.frombuffer(raw, np.uint8).reshape(held.picks["shape"])
             axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
             false = point["given"] != point["true"]
             axes.text(
-                0.5, 1.04, f"{'not ' * false}{names[point['given']]}\n{point['count']} of {held.picks['selections']}",
-                transform=axes.transAxes, ha="center", va="bottom", fontsize=4.5, color="#d55e00" if false else "black",
-            )  # fmt: skip
+                0.5,
+                1.04,
+                f"{'not ' * false}{names[point['given']]}\n{point['count']} of {held.picks['selections']}",
+                transform=axes.transAxes,
+                ha="center",
+                va="bottom",
+                fontsize=4.5,
+                color="#d55e00" if false else "black",
+            )
             if false:
                 high, wide = pixels.shape[:2]
-                axes.add_patch(Rectangle((-0.5, -0.5), wide, high, fill=False, edgecolor="#d55e00", linewidth=2.5))
+                axes.add_patch(
+                    Rectangle(
+                        (-0.5, -0.5), wide, high, fill=False, edgecolor="#d55e00", linewidth=2.5
+                    )
+                )

@@ -26,11 +26,15 @@ def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """One panel a measure, one line a row; label panels only under label noise, and no panel where nothing differs."""
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
     panels = [
-        (text, found) for c, text, rest in (*NOISY * noisy, *ALWAYS) if (found := series(gathered, group, c, rest))
+        (text, found)
+        for c, text, rest in (*NOISY * noisy, *ALWAYS)
+        if (found := series(gathered, group, c, rest))
     ]
     wide = min(3, len(panels)) or 1
     high = -(-len(panels) // wide) or 1
-    figure.set_size_inches(style.WIDTH * (0.62 if wide == 1 else 1), 0.85 + 1.4 * high + 0.13 * len(group.rows) / 3)
+    figure.set_size_inches(
+        style.WIDTH * (0.62 if wide == 1 else 1), 0.85 + 1.4 * high + 0.13 * len(group.rows) / 3
+    )
     looks, handles = style.looks(gathered, group), {}
     for axes, (text, found) in zip(figure.subplots(high, wide, squeeze=False).ravel(), panels):
         for row, (epochs, y) in found.items():
@@ -39,10 +43,17 @@ def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
         axes.set_title(text, loc="left")
     rows = [row for row in group.rows if row in handles]
     if rows:
-        style.legend(figure, [handles[row] for row in rows], [looks[row].label for row in rows], 4 if wide > 1 else 3)
+        style.legend(
+            figure,
+            [handles[row] for row in rows],
+            [looks[row].label for row in rows],
+            4 if wide > 1 else 3,
+        )
 
 
-def series(gathered: StudyRecords, group: Group, column: str, rest: bool) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
+def series(
+    gathered: StudyRecords, group: Group, column: str, rest: bool
+) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
     """(epochs,) and (seeds, epochs) in % of each row that has values of the column; {} where all rows say one thing."""
     found = {}
     for row in group.rows:

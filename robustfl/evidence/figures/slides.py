@@ -21,10 +21,14 @@ from robustfl.study.experiments import Group, Row
 FEW = 12  # epochs up to which every epoch gets a marker
 
 
-def over_epochs(gathered: StudyRecords, row: Row, column: str, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def over_epochs(
+    gathered: StudyRecords, row: Row, column: str, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """(epochs,) and (seeds, epochs) of a column of curves.csv, at the epochs where every seed has it."""
     records = gathered.runs_of(row)
-    cells = [[np.nan if e[column] is None else e[column] * scale for e in r.curves] for r in records]
+    cells = [
+        [np.nan if e[column] is None else e[column] * scale for e in r.curves] for r in records
+    ]
     values = np.array(cells, dtype=float)
     full = ~np.isnan(values).any(0)
     return np.array([e["epoch"] for e in records[0].curves])[full], values[:, full]
@@ -69,16 +73,37 @@ def ratio(figure: Figure, gathered: StudyRecords, group: Group) -> None:
         rows = [row for row in group.rows if row.method == method]
         spec = gathered.study.specs[rows[0].names[0]]
         colour = style.COLOURS.get(style.approach(spec), style.OTHERS[at % len(style.OTHERS)])
-        look = {"color": colour, "linestyle": style.dashes(spec), "marker": style.MARKERS[at], "capsize": 2}
+        look = {
+            "color": colour,
+            "linestyle": style.dashes(spec),
+            "marker": style.MARKERS[at],
+            "capsize": 2,
+        }
         x = [100 * gathered.study.specs[row.names[0]].ratio for row in rows]
         for axes, key, unit in ((left, "best_top1", 1), (right, "covered", 100)):
-            y = np.array([values(gathered.runs_of(row), key) for row in rows]) * unit  # (rows, seeds)
-            drawn = axes.errorbar(x, y.mean(1), yerr=y.std(1, ddof=1) if y.shape[1] > 1 else None, **look)
-        named[f"FL only ({GREEDY_VARIANTS[method]})" if method in GREEDY_VARIANTS else method.replace("_", " ")] = drawn
+            y = (
+                np.array([values(gathered.runs_of(row), key) for row in rows]) * unit
+            )  # (rows, seeds)
+            drawn = axes.errorbar(
+                x, y.mean(1), yerr=y.std(1, ddof=1) if y.shape[1] > 1 else None, **look
+            )
+        named[
+            f"FL only ({GREEDY_VARIANTS[method]})"
+            if method in GREEDY_VARIANTS
+            else method.replace("_", " ")
+        ] = drawn
     ratios = {row.label: 100 * gathered.study.specs[row.names[0]].ratio for row in group.rows}
-    said = {row.label: gathered.slide_numbers(group, row) for row in group.rows if gathered.slide_numbers(group, row)}
+    said = {
+        row.label: gathered.slide_numbers(group, row)
+        for row in group.rows
+        if gathered.slide_numbers(group, row)
+    }
     for axes, key, unit in ((left, "best", 1), (right, "covered", 100)):
-        points = [(ratios[label], unit * numbers[key]) for label, numbers in said.items() if key in numbers]
+        points = [
+            (ratios[label], unit * numbers[key])
+            for label, numbers in said.items()
+            if key in numbers
+        ]
         if points:
             (named["slides"],) = axes.plot(*zip(*points), **style.SLIDES)
     for axes in (left, right):
@@ -124,7 +149,9 @@ def ablations(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     _dots(figure, gathered, group, rows, text, changes=True)
 
 
-def _dots(figure: Figure, gathered: StudyRecords, group: Group, rows: list[Row], text: str, changes: bool) -> None:
+def _dots(
+    figure: Figure, gathered: StudyRecords, group: Group, rows: list[Row], text: str, changes: bool
+) -> None:
     labels = list(dict.fromkeys(row.label for row in rows))
     beside = {label: [row.method for row in rows if row.label == label] for label in labels}
     figure.set_size_inches(style.WIDTH, 1.1 + 0.3 * len(labels))
@@ -134,17 +161,33 @@ def _dots(figure: Figure, gathered: StudyRecords, group: Group, rows: list[Row],
         spec = gathered.study.specs[row.names[0]]
         got = np.array(values(gathered.runs_of(row), "best_top1"))
         if changes:
-            got = got - np.array(values(gathered.runs_of(row_of(group, group.rows[0].label, row.method)), "best_top1"))
+            got = got - np.array(
+                values(
+                    gathered.runs_of(row_of(group, group.rows[0].label, row.method)), "best_top1"
+                )
+            )
         mine = beside[row.label]
         y = labels.index(row.label) + 0.22 * (mine.index(row.method) - (len(mine) - 1) / 2)
-        name = f"{style.approach(spec)} ({GREEDY_VARIANTS[row.method]})" if row.method in GREEDY_VARIANTS else style.approach(spec)
+        name = (
+            f"{style.approach(spec)} ({GREEDY_VARIANTS[row.method]})"
+            if row.method in GREEDY_VARIANTS
+            else style.approach(spec)
+        )
         released = row.method == "centrality"
         colour = style.COLOURS.get(style.approach(spec), style.OTHERS[0])
         sd = got.std(ddof=1) if len(got) > 1 else None
         named[name] = axes.errorbar(
-            got.mean(), y, xerr=sd, marker="s" if released else "o", markersize=5, color=colour, linestyle="none",
-            markerfacecolor="white" if released else colour, capsize=2, zorder=3,
-        )  # fmt: skip
+            got.mean(),
+            y,
+            xerr=sd,
+            marker="s" if released else "o",
+            markersize=5,
+            color=colour,
+            linestyle="none",
+            markerfacecolor="white" if released else colour,
+            capsize=2,
+            zorder=3,
+        )
         said = gathered.slide_numbers(group, row).get("best_difference" if changes else "best")
         if said is not None:
             (named["slides"],) = axes.plot(said, labels.index(row.label), **style.SLIDES)
@@ -159,4 +202,10 @@ def _dots(figure: Figure, gathered: StudyRecords, group: Group, rows: list[Row],
     style.legend(figure, list(named.values()), list(named))
 
 
-PLOTS = {"curves": curves, "ratio": ratio, "analysis": analysis, "set_cover": set_cover, "ablations": ablations}
+PLOTS = {
+    "curves": curves,
+    "ratio": ratio,
+    "analysis": analysis,
+    "set_cover": set_cover,
+    "ablations": ablations,
+}

@@ -40,13 +40,34 @@ COLOURS = {  # Okabe and Ito, "Color Universal Design" (2008): apart for every k
 OTHERS = ("#1B7837", "#4D4D4D", "#A6761D", "#2B3A8C")  # selectors that are not named above
 DASHES = {"facility_location": "-", "centrality": (0, (4, 1.5)), "random": (0, (1, 1.2))}
 MARKERS = "os^DvPX<>"
-SLIDES = {"marker": "x", "color": "#000000", "linestyle": "none", "markersize": 6, "markeredgewidth": 1.4, "zorder": 5}
+SLIDES = {
+    "marker": "x",
+    "color": "#000000",
+    "linestyle": "none",
+    "markersize": 6,
+    "markeredgewidth": 1.4,
+    "zorder": 5,
+}
 RC = {
-    "font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
-    "ytick.labelsize": 7, "legend.fontsize": 7, "lines.linewidth": 1.3, "lines.markersize": 3.5, "axes.linewidth": 0.6,
-    "grid.linewidth": 0.4, "grid.color": "#DDDDDD", "axes.edgecolor": "#444444", "svg.hashsalt": "robustfl",
-    "svg.fonttype": "path", "legend.frameon": False, "text.color": "#000000", "axes.labelcolor": "#000000",
-}  # fmt: skip
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD",
+    "axes.edgecolor": "#444444",
+    "svg.hashsalt": "robustfl",
+    "svg.fonttype": "path",
+    "legend.frameon": False,
+    "text.color": "#000000",
+    "axes.labelcolor": "#000000",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,12 @@ class Look:
     marker: str
 
     def line(self) -> dict:
-        return {"color": self.colour, "linestyle": self.dashes, "marker": self.marker, "label": self.label}
+        return {
+            "color": self.colour,
+            "linestyle": self.dashes,
+            "marker": self.marker,
+            "label": self.label,
+        }
 
 
 def approach(spec: RunSpec) -> str:
@@ -109,11 +135,25 @@ def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
 def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -> None:
     """One legend under all panels, where it covers no data."""
     labels = [textwrap.fill(label, 34) for label in labels]
-    columns = min(columns, len(labels), 110 // (max(map(len, labels)) + 5))  # characters that fit beside each other
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+    columns = min(
+        columns, len(labels), 110 // (max(map(len, labels)) + 5)
+    )  # characters that fit beside each other
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
 
 
-def save(plot: Callable[[Figure, StudyRecords, Group], None], gathered: StudyRecords, group: Group, path: Path) -> None:
+def save(
+    plot: Callable[[Figure, StudyRecords, Group], None],
+    gathered: StudyRecords,
+    group: Group,
+    path: Path,
+) -> None:
     """Draw the figure of a group and write it whole."""
     write_svg(lambda figure: plot(figure, gathered, group), path)
 

@@ -44,7 +44,10 @@ def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
     said = content.content(gathered, judged)
     tables.write(gathered, folder)
     verdict_tables.write(judged, gathered, folder)
-    record.write_text(folder / "report.json", json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    record.write_text(
+        folder / "report.json",
+        json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    )
 
 
 def keep_study(known: Study, config: dict, folder: Path) -> None:
@@ -64,14 +67,20 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
     drawn = [folder / "figures" / f"{name}.svg" for name in figures.names(study)]
     absent = [str(path) for path in drawn if not path.exists()]
     if absent:
-        raise ReportError(f"figures must exist; {', '.join(absent)} do not: run `robustfl report figures`")
+        raise ReportError(
+            f"figures must exist; {', '.join(absent)} do not: run `robustfl report figures`"
+        )
     import typst
 
     root = Path(os.path.commonpath([Path.cwd().resolve(), folder.resolve()]))
-    inputs = {"report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"}
+    inputs = {
+        "report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"
+    }
     inputs["figures"] = f"/{(folder / 'figures').resolve().relative_to(root).as_posix()}"
     try:
-        pdf = typst.compile(SOURCE.resolve(), root=root, ignore_system_fonts=True, sys_inputs=inputs, timestamp=0)
+        pdf = typst.compile(
+            SOURCE.resolve(), root=root, ignore_system_fonts=True, sys_inputs=inputs, timestamp=0
+        )
     except typst.TypstError as error:
         raise ReportError(f"{SOURCE} must compile: {error}") from error
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,4 +93,6 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ReportError(f"{path} must be readable: {error}; run `robustfl report tables` first") from error
+        raise ReportError(
+            f"{path} must be readable: {error}; run `robustfl report tables` first"
+        ) from error

@@ -8,7 +8,7 @@ from robustfl.evidence import figures
 from robustfl.evidence.claims import Verdict
 from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
 from robustfl.evidence.report.wording import join_with_and, with_sign
-from robustfl.evidence.tables import ACCURACIES, StudyRecords, group_table, display_label
+from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, group_table
 from robustfl.study.experiments import Group, open_settings
 
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
@@ -25,10 +25,15 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
         "protocols": protocols(gathered),
         "verdicts": verdict_tables.summary(judged)
         | {
-            "headlines": verdict_tables.headlines(judged), "said": verdict_tables.said(judged),
+            "headlines": verdict_tables.headlines(judged),
+            "said": verdict_tables.said(judged),
             "details": verdict_tables.details(judged, gathered),
         },
-        "cost": {"table": cost.table(gathered), "paragraph": cost.paragraph(gathered), "energy": cost.energy_told(gathered)},
+        "cost": {
+            "table": cost.table(gathered),
+            "paragraph": cost.paragraph(gathered),
+            "energy": cost.energy_told(gathered),
+        },
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": [[o.where, o.setting, o.reason] for o in open_settings(study.directory)],
         "provenance": provenance(gathered),
@@ -63,7 +68,10 @@ def facts(gathered: StudyRecords) -> list[list[str]]:
         ["Scale", gathered.study.scale],
         ["Runs", f"{len(gathered.records)} in {len(gathered.study.groups)} groups"],
         ["Seeds", ", ".join(map(str, gathered.study.seeds))],
-        ["Device", join_with_and([f"{name} ({count} runs)" for name, count in sorted(devices.items())])],
+        [
+            "Device",
+            join_with_and([f"{name} ({count} runs)" for name, count in sorted(devices.items())]),
+        ],
         ["Dates of the runs", begin if begin == end else f"{begin} to {end}"],
         ["Time of all runs", f"{duration(seconds)} of selecting, training and evaluating"],
         ["Sizes", sizes(gathered)],
@@ -86,7 +94,9 @@ def protocols(gathered: StudyRecords) -> list[str]:
     """One sentence a protocol: the setting most of its runs share, from the specs that ran."""
     specs: dict[str, list] = {}
     for g in gathered.study.groups.values():
-        specs.setdefault(g.protocol, []).extend(gathered.study.specs[row.names[0]] for row in g.rows)
+        specs.setdefault(g.protocol, []).extend(
+            gathered.study.specs[row.names[0]] for row in g.rows
+        )
     return [protocol(name, held) for name, held in specs.items()]
 
 
@@ -95,7 +105,11 @@ def protocol(name: str, specs: list) -> str:
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
     at = [str(m) for m in usual("milestones")]
-    rates = f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {join_with_and(at)}" if at else ", constant"
+    rates = (
+        f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {join_with_and(at)}"
+        if at
+        else ", constant"
+    )
     warm = max(s.warmup for s in specs)
     return (
         f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, "
@@ -126,7 +140,7 @@ def section(gathered: StudyRecords, group: Group) -> dict:
             {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": told[kind]}
             for kind in figures.extras(gathered.study, group)
         ],
-    }  # fmt: skip
+    }
 
 
 def table(gathered: StudyRecords, group: Group) -> dict:
@@ -145,7 +159,10 @@ def table(gathered: StudyRecords, group: Group) -> dict:
             columns.append([title, ["" if c is None else c for c in cells]])
 
     def each(form, *keys: str) -> list:
-        return [None if line[keys[0]] is None else form(*(line[k] for k in keys)) for _, line in frame.iterrows()]
+        return [
+            None if line[keys[0]] is None else form(*(line[k] for k in keys))
+            for _, line in frame.iterrows()
+        ]
 
     add("Slides", each(lambda v: f"{v:.2f}", "slides_best"))
     add("Slides, change", each(lambda v: with_sign(v, 1), "slides_change"))
@@ -167,7 +184,10 @@ def table(gathered: StudyRecords, group: Group) -> dict:
     add("Diff.", each(lambda v: with_sign(100 * v, 0), "covered_minus_slides"))
     add("Backw.", each(lambda v: f"{100 * v:.0f}", "backwards_of_full"))
     add("Time, s", each(seconds_text, "seconds"))
-    return {"columns": [c[0] for c in columns], "rows": [list(cells) for cells in zip(*(c[1] for c in columns))]}
+    return {
+        "columns": [c[0] for c in columns],
+        "rows": [list(cells) for cells in zip(*(c[1] for c in columns))],
+    }
 
 
 def seconds_text(value: float) -> str:
@@ -177,10 +197,21 @@ def seconds_text(value: float) -> str:
 def provenance(gathered: StudyRecords) -> list[list[str]]:
     """[what, its values over all runs, with counts where they differ]."""
     said = []
-    for key in ("package", "commit", "python", "torch", "numpy", "threads", "deterministic", "data_source"):
+    for key in (
+        "package",
+        "commit",
+        "python",
+        "torch",
+        "numpy",
+        "threads",
+        "deterministic",
+        "data_source",
+    ):
         counts = Counter(str(r.metrics["provenance"][key]) for r in gathered.records.values())
         text = (
-            next(iter(counts)) if len(counts) == 1 else join_with_and([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
+            next(iter(counts))
+            if len(counts) == 1
+            else join_with_and([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
         )
         said.append([key.replace("_", " "), text])
     said.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
@@ -194,7 +225,9 @@ def noise(gathered: StudyRecords) -> list[list[str]]:
     for r in gathered.records.values():
         s, p = r.spec, r.metrics["provenance"]
         if s.noise != "none":
-            seen[s.dataset, s.noise, s.noise_rate, s.seed, p["label_hash"]] = r.metrics["noise_measured"]
+            seen[s.dataset, s.noise, s.noise_rate, s.seed, p["label_hash"]] = r.metrics[
+                "noise_measured"
+            ]
     return [
         [DATASETS.get(d, d), kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]]
         for (d, kind, rate, seed, h), m in sorted(seen.items())
@@ -205,8 +238,9 @@ def hashes(gathered: StudyRecords) -> list[list[str]]:
     """[data set, array, sha256], as verified before each run."""
     seen = {
         (DATASETS.get(r.spec.dataset, r.spec.dataset), part.replace("_", " "), value)
-        for r in gathered.records.values() for part, value in r.metrics["provenance"]["data_hashes"].items()
-    }  # fmt: skip
+        for r in gathered.records.values()
+        for part, value in r.metrics["provenance"]["data_hashes"].items()
+    }
     return [list(line) for line in sorted(seen)]
 
 
@@ -215,4 +249,7 @@ def run_list(gathered: StudyRecords) -> list[list[str]]:
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():
         runs.setdefault(verdict_tables.base(name), []).append(r)
-    return [[k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)] for k, v in runs.items()]
+    return [
+        [k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)]
+        for k, v in runs.items()
+    ]

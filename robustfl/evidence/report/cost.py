@@ -5,20 +5,39 @@ from __future__ import annotations
 from robustfl.evidence import figures
 from robustfl.evidence.figures.style import approach
 from robustfl.evidence.report.wording import join_with_and
-from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, full_cost, mean, display_label, values
+from robustfl.evidence.tables import (
+    GREEDY_VARIANTS,
+    StudyRecords,
+    display_label,
+    full_cost,
+    mean,
+    values,
+)
 from robustfl.study.experiments import Group, Row
 from robustfl.study.record import Record
 
 
 def counted(group: Group) -> bool:
     """Groups whose cost matters: the ratios, set cover, the noise comparisons and the baselines beside them."""
-    return figures.kind(group) in ("ratio", "set_cover") or group.key.startswith(("noise", "baselines"))
+    return figures.kind(group) in ("ratio", "set_cover") or group.key.startswith(
+        ("noise", "baselines")
+    )
 
 
 def table(gathered: StudyRecords) -> dict:
     """One line a row: passes in per cent of full training's, seconds, their ratio to full training where it ran, and energy
     where the device reports it."""
-    columns = ["Group", "Row", "Forward, %", "Backward, %", "Select, s", "Train, s", "Both, s", "Of full", "Energy, kJ"]
+    columns = [
+        "Group",
+        "Row",
+        "Forward, %",
+        "Backward, %",
+        "Select, s",
+        "Train, s",
+        "Both, s",
+        "Of full",
+        "Energy, kJ",
+    ]
     rows = []
     for group in gathered.study.groups.values():
         if counted(group):
@@ -41,9 +60,15 @@ def line(gathered: StudyRecords, row: Row) -> list[str]:
     select, train = (mean_seconds(records, part) for part in ("select", "train"))
     share, energy = of_full(gathered, row), mean(values(records, "energy"))
     return [
-        display_label(row), f"{forward:.0f}", f"{backward:.0f}", f"{select:,.1f}", f"{train:,.1f}", f"{select + train:,.1f}",
-        "" if share is None else f"{share:.2f}×", "" if energy is None else f"{energy / 1000:,.2f}",
-    ]  # fmt: skip
+        display_label(row),
+        f"{forward:.0f}",
+        f"{backward:.0f}",
+        f"{select:,.1f}",
+        f"{train:,.1f}",
+        f"{select + train:,.1f}",
+        "" if share is None else f"{share:.2f}×",
+        "" if energy is None else f"{energy / 1000:,.2f}",
+    ]
 
 
 def mean_seconds(records: list[Record], *parts: str) -> float:
@@ -59,7 +84,9 @@ def of_full(gathered: StudyRecords, row: Row) -> float | None:
     ]  # a warm-up changes nothing of a run on the whole set
     if not full:
         return None
-    return mean_seconds(gathered.runs_of(row), "select", "train") / mean_seconds(full, "select", "train")
+    return mean_seconds(gathered.runs_of(row), "select", "train") / mean_seconds(
+        full, "select", "train"
+    )
 
 
 def paragraph(gathered: StudyRecords) -> str:
@@ -68,7 +95,9 @@ def paragraph(gathered: StudyRecords) -> str:
     for group in gathered.study.groups.values():
         if figures.kind(group) != "ratio":
             continue
-        shares = {row: of_full(gathered, row) for row in group.rows if row.method in GREEDY_VARIANTS}
+        shares = {
+            row: of_full(gathered, row) for row in group.rows if row.method in GREEDY_VARIANTS
+        }
         if not shares or None in shares.values():
             continue
         parts = []
@@ -79,10 +108,15 @@ def paragraph(gathered: StudyRecords) -> str:
                 f"with the {rule} rule at {len(cheaper)} of {count} ratios"
                 + (f" ({join_with_and(cheaper)})" if cheaper else "")
             )
-        said.append(f"{group.title}: selecting and training take less time than full training {join_with_and(parts)}.")
+        said.append(
+            f"{group.title}: selecting and training take less time than full training {join_with_and(parts)}."
+        )
     return " ".join(said)
 
 
 def _once(rows: list[list[str]]) -> list[list[str]]:
     """The group's title on its first line only."""
-    return [[row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]] for i, row in enumerate(rows)]
+    return [
+        [row[0] if i == 0 or rows[i - 1][0] != row[0] else "", *row[1:]]
+        for i, row in enumerate(rows)
+    ]

@@ -29,9 +29,14 @@ def make(config: dict, folder: Path) -> None:
     """Write the three files into `folder`. Raises RecordError; ValueError where no run of the ladder is finished."""
     rungs = ladder.climb(config)
     if not rungs:
-        raise ValueError(f"results must hold a finished run of the ladder; {config['results']} has none: make evidence")
+        raise ValueError(
+            f"results must hold a finished run of the ladder; {config['results']} has none: make evidence"
+        )
     found = ladder.steps(rungs)
-    record.write_text(folder / "ladder.csv", table(found).to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    record.write_text(
+        folder / "ladder.csv",
+        table(found).to_csv(index=False, float_format="%.4f", lineterminator="\n"),
+    )
     record.write_text(folder / "ladder.md", page(rungs, found))
     style.write_svg(lambda figure: draw(figure, found), folder / "ladder.svg")
 
@@ -71,7 +76,9 @@ def draw(figure: Figure, found: list[Step]) -> None:
                 if said:
                     at_top = max(said, key=lambda step: step.images)
                     colour = COLOURS[at_top.label]
-                    axes.plot(50_000, at_top.slides, **(style.SLIDES | {"color": colour}), label="_slides")
+                    axes.plot(
+                        50_000, at_top.slides, **(style.SLIDES | {"color": colour}), label="_slides"
+                    )
             axes.set_xscale("log")
             axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
     images = sorted({step.images for step in found})
@@ -93,9 +100,16 @@ def _line(axes, climbed: list[Step], shift: float):
     x, y = [step.images * shift for step in climbed], [step.estimate.mean for step in climbed]
     half = [0.0 if e.low is None else e.high - e.mean for e in (step.estimate for step in climbed)]
     return axes.errorbar(
-        x, y, yerr=half, color=COLOURS[label], linestyle=style.DASHES["centrality"] if released else "-", marker="s"
-        if released else "o", markersize=3, capsize=2, elinewidth=0.8,
-    )  # fmt: skip
+        x,
+        y,
+        yerr=half,
+        color=COLOURS[label],
+        linestyle=style.DASHES["centrality"] if released else "-",
+        marker="s" if released else "o",
+        markersize=3,
+        capsize=2,
+        elinewidth=0.8,
+    )
 
 
 def page(rungs: list[Rung], found: list[Step]) -> str:
@@ -125,7 +139,9 @@ def sentence(found: list[Step], row: str) -> str:
     for reference, name in REFERENCES.items():
         climbed = ladder.of_row(found, row, reference, "last_top1")
         if climbed:
-            values = join_with_and([f"{told(step.estimate)} at {step.images:,}" for step in climbed])
+            values = join_with_and(
+                [f"{told(step.estimate)} at {step.images:,}" for step in climbed]
+            )
             parts.append(f"From {name} it differs by {values}; {verdict(climbed)}")
     return f"**{row}**, last epoch. " + " ".join(parts)
 
@@ -147,13 +163,19 @@ def verdict(climbed: list[Step]) -> str:
 
 
 def _where(side: str, steps: list[Step]) -> str:
-    return f"decidedly {side} it at {join_with_and([f'{step.images:,}' for step in steps])}" if steps else ""
+    return (
+        f"decidedly {side} it at {join_with_and([f'{step.images:,}' for step in steps])}"
+        if steps
+        else ""
+    )
 
 
 def memory_sentence(rungs: list[Rung]) -> str:
     """What full training has fitted of the false labels when it ends, rung by rung."""
     lines = [line for line in ladder.memorised(rungs) if line["row"] == "full"]
-    shares = join_with_and([f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines])
+    shares = join_with_and(
+        [f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines]
+    )
     return (
         f"When it ends, full training predicts the false label of its wrongly labelled points for {shares}. A network "
         "that had learnt nothing but the truth would predict next to none of them."
@@ -162,7 +184,11 @@ def memory_sentence(rungs: list[Rung]) -> str:
 
 def told(e: Estimate) -> str:
     """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
-    return f"{with_sign(e.mean)} (one seed)" if e.low is None else f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
+    return (
+        f"{with_sign(e.mean)} (one seed)"
+        if e.low is None
+        else f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
+    )
 
 
 def _memory_table(rungs: list[Rung]) -> str:

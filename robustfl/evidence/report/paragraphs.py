@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections import Counter
 
 from robustfl.evidence import figures
-from robustfl.evidence.report.wording import beside_slides, contrast, join_with_and, mean, points, with_sign
-from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, row_of, display_label
+from robustfl.evidence.report.wording import (
+    beside_slides,
+    contrast,
+    join_with_and,
+    mean,
+    points,
+    with_sign,
+)
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, display_label, row_of
 from robustfl.study.experiments import Group, Row
 
 
@@ -17,7 +24,10 @@ def paragraph(gathered: StudyRecords, group: Group) -> str:
     """The paragraph of a group."""
     kind = figures.kind(group)
     if kind == "curves":
-        kind = next((k for k in ("radius", "ratio_", "noise", "interval") if group.key.startswith(k)), "other")
+        kind = next(
+            (k for k in ("radius", "ratio_", "noise", "interval") if group.key.startswith(k)),
+            "other",
+        )
     return " ".join([*PARAGRAPHS[kind](gathered, group), *_mixed(gathered, group)])
 
 
@@ -29,7 +39,9 @@ def _mixed(gathered: StudyRecords, group: Group) -> list[str]:
     said = []
     if len(precisions) > 1:
         parts = join_with_and([f"{count} in {name}" for name, count in sorted(precisions.items())])
-        said.append(f"These runs were not all trained in one precision ({parts}): part of a difference may be rounding.")
+        said.append(
+            f"These runs were not all trained in one precision ({parts}): part of a difference may be rounding."
+        )
     if len(sizes) > 1:
         parts = join_with_and([f"{count} on {size:,}" for size, count in sorted(sizes.items())])
         said.append(f"They were not all tested on as many images ({parts}).")
@@ -37,7 +49,9 @@ def _mixed(gathered: StudyRecords, group: Group) -> list[str]:
 
 
 def _numbers(gathered: StudyRecords, group: Group) -> dict[str, float]:
-    return {label: n["best"] for label, n in gathered.slides.get(group.key, {}).items() if "best" in n}
+    return {
+        label: n["best"] for label, n in gathered.slides.get(group.key, {}).items() if "best" in n
+    }
 
 
 def _pairs(gathered: StudyRecords, group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
@@ -50,12 +64,16 @@ def _pairs(gathered: StudyRecords, group: Group, high: str, low: str) -> list[tu
     return found
 
 
-def _against_slides(gathered: StudyRecords, group: Group, high: str, low: str, published: float) -> list[str]:
+def _against_slides(
+    gathered: StudyRecords, group: Group, high: str, low: str, published: float
+) -> list[str]:
     """A sentence a rule on high - low."""
     said = []
     for a, b in _pairs(gathered, group, high, low):
         e = contrast(gathered, a, b)
-        said.append(f"Here {display_label(a)} minus {display_label(b)} is {points(e)}: {beside_slides(e, published)}.")
+        said.append(
+            f"Here {display_label(a)} minus {display_label(b)} is {points(e)}: {beside_slides(e, published)}."
+        )
     return said
 
 
@@ -71,10 +89,16 @@ def _noise(gathered: StudyRecords, group: Group) -> list[str]:
         )
         said += _against_slides(gathered, group, "FL weighted", "full", gain)
         if "weighted only" in slides:
-            said += _against_slides(gathered, group, "weighted only", "full", slides["weighted only"] - slides["full"])
+            said += _against_slides(
+                gathered, group, "weighted only", "full", slides["weighted only"] - slides["full"]
+            )
     random, full = row_of(group, "random"), row_of(group, "full")
     if random is not None and full is not None:
-        better = [r for r in group.rows if r.method in GREEDY_VARIANTS and mean(gathered, r) > mean(gathered, random)]
+        better = [
+            r
+            for r in group.rows
+            if r.method in GREEDY_VARIANTS and mean(gathered, r) > mean(gathered, random)
+        ]
         beats = (
             f"{join_with_and([display_label(r) for r in better])} beat{'s' if len(better) == 1 else ''} it"
             if better
@@ -93,16 +117,26 @@ def _noise(gathered: StudyRecords, group: Group) -> list[str]:
 def _label_quality(gathered: StudyRecords, group: Group) -> list[str]:
     full = row_of(group, "full")
     clean = None if full is None else mean(gathered, full, "label_precision")
-    rows = [r for r in group.rows if r.method in GREEDY_VARIANTS and gathered.study.specs[r.names[0]].method != "full"]
+    rows = [
+        r
+        for r in group.rows
+        if r.method in GREEDY_VARIANTS and gathered.study.specs[r.names[0]].method != "full"
+    ]
     if not rows or clean is None:
         return []
-    shares = join_with_and([f"{100 * mean(gathered, r, 'label_precision'):.0f} % for {display_label(r)}" for r in rows])
-    return [f"Of the last selection {shares} carry a true label, against {100 * clean:.0f} % of all points."]
+    shares = join_with_and(
+        [f"{100 * mean(gathered, r, 'label_precision'):.0f} % for {display_label(r)}" for r in rows]
+    )
+    return [
+        f"Of the last selection {shares} carry a true label, against {100 * clean:.0f} % of all points."
+    ]
 
 
 def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
     """FashionMNIST: the slides' accuracy grows with the noise; say that it should not, and whether ours does."""
-    low, high = (gathered.study.groups.get(f"noise_{rate}_fashion_mnist") for rate in ("0.2", "0.4"))
+    low, high = (
+        gathered.study.groups.get(f"noise_{rate}_fashion_mnist") for rate in ("0.2", "0.4")
+    )
     if low is None or high is None or group.key not in (low.key, high.key):
         return []
     a, b = _numbers(gathered, low), _numbers(gathered, high)
@@ -115,7 +149,9 @@ def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
     if e.low is not None and e.low <= 0 <= e.high:
         follows = "within seed noise: these runs cannot tell"
     elif e.mean > 0:
-        follows = "so these runs show it too, which asks for a look at the noise before it is believed"
+        follows = (
+            "so these runs show it too, which asks for a look at the noise before it is believed"
+        )
     else:
         follows = "so it does not follow from our runs"
     return [*said, f"Here full training at 0.4 minus 0.2 is {points(e)}, {follows}."]
@@ -133,7 +169,10 @@ def _radius(gathered: StudyRecords, group: Group) -> list[str]:
             if other != top:
                 said += _against_slides(gathered, group, top, other, slides[top] - slides[other])
     best = max(group.rows, key=lambda r: mean(gathered, r))
-    return [*said, f"Over all radii in both units the best mean here is {best.label} ({mean(gathered, best):.2f} %)."]
+    return [
+        *said,
+        f"Over all radii in both units the best mean here is {best.label} ({mean(gathered, best):.2f} %).",
+    ]
 
 
 def _flr(gathered: StudyRecords, group: Group) -> list[str]:
@@ -154,7 +193,9 @@ def _rule_precision(gathered: StudyRecords, group: Group) -> list[str]:
     for method, rule in GREEDY_VARIANTS.items():
         rows = [r for r in group.rows if r.method == method]
         if rows:
-            clean = join_with_and([f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows])
+            clean = join_with_and(
+                [f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows]
+            )
             said.append(f"Picks of the {rule} rule carry a true label in {clean}.")
     return said
 
@@ -173,15 +214,24 @@ def _ratio(gathered: StudyRecords, group: Group) -> list[str]:
         rows = [r for r in group.rows if r.method == method]
         means = [mean(gathered, r) for r in rows]
         rises = sum(b > a for a, b in zip(means, means[1:]))
-        said.append(f"With the {rule} rule {rises} of {len(means) - 1} steps to a larger ratio raise accuracy.")
+        said.append(
+            f"With the {rule} rule {rises} of {len(means) - 1} steps to a larger ratio raise accuracy."
+        )
     return said + _coverage(gathered, group) + _random(gathered, group)
 
 
 def _coverage(gathered: StudyRecords, group: Group) -> list[str]:
     away = {}
     for method, rule in GREEDY_VARIANTS.items():
-        rows = [r for r in group.rows if r.method == method and "covered" in gathered.slide_numbers(group, r)]
-        gaps = [abs(mean(gathered, r, "covered") - gathered.slide_numbers(group, r)["covered"]) for r in rows]
+        rows = [
+            r
+            for r in group.rows
+            if r.method == method and "covered" in gathered.slide_numbers(group, r)
+        ]
+        gaps = [
+            abs(mean(gathered, r, "covered") - gathered.slide_numbers(group, r)["covered"])
+            for r in rows
+        ]
         if gaps:
             away[rule] = 100 * sum(gaps) / len(gaps)
     if len(away) < 2:
@@ -197,13 +247,21 @@ def _random(gathered: StudyRecords, group: Group) -> list[str]:
     rows = [r for r in group.rows if r.method == "random"]
     said = []
     for method, rule in GREEDY_VARIANTS.items():
-        wins = sum(mean(gathered, r) >= mean(gathered, row_of(group, r.label, method)) for r in rows)
+        wins = sum(
+            mean(gathered, r) >= mean(gathered, row_of(group, r.label, method)) for r in rows
+        )
         said.append(f"the {rule} rule at {wins} of {len(rows)} ratios")
-    return [f"A random subset does as well as or better than {join_with_and(said)}."] if rows else []
+    return (
+        [f"A random subset does as well as or better than {join_with_and(said)}."] if rows else []
+    )
 
 
 def _ablations(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = {k: n["best_difference"] for k, n in gathered.slides.get(group.key, {}).items() if "best_difference" in n}
+    slides = {
+        k: n["best_difference"]
+        for k, n in gathered.slides.get(group.key, {}).items()
+        if "best_difference" in n
+    }
     if not slides:
         return []
     first = group.rows[0].label
@@ -211,7 +269,11 @@ def _ablations(gathered: StudyRecords, group: Group) -> list[str]:
         f"The slides report {join_with_and([f'{with_sign(v, 1)} for {k}' for k, v in slides.items()])}, in points from {first}."
     ]
     for method, rule in GREEDY_VARIANTS.items():
-        got = {k: contrast(gathered, a, row_of(group, first, method)) for k in slides if (a := row_of(group, k, method))}
+        got = {
+            k: contrast(gathered, a, row_of(group, first, method))
+            for k in slides
+            if (a := row_of(group, k, method))
+        }
         same = sum((e.mean < 0) == (slides[k] < 0) and e.mean != 0 for k, e in got.items())
         parts = join_with_and([f"{k} {with_sign(e.mean)}" for k, e in got.items()])
         said.append(f"With the {rule} rule: {parts}; {same} of {len(got)} have the slides' sign.")
@@ -238,7 +300,9 @@ def _set_cover(gathered: StudyRecords, group: Group) -> list[str]:
 
 
 def _analysis(gathered: StudyRecords, group: Group) -> list[str]:
-    said = ["The slides call FL better in training and less helpful on the test set, with curves but no numbers."]
+    said = [
+        "The slides call FL better in training and less helpful on the test set, with curves but no numbers."
+    ]
     full = row_of(group, "full")
     for row in group.rows:
         if row is full or full is None:
@@ -269,16 +333,23 @@ def _interval(gathered: StudyRecords, group: Group) -> list[str]:
             told += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
         said.append(told + ".")
     every, last = group.rows[0], [r for r in group.rows if r.method == group.rows[0].method][-1]
-    return [*said, f"In best accuracy {display_label(last)} is {points(contrast(gathered, last, every))} from {display_label(every)}."]
+    return [
+        *said,
+        f"In best accuracy {display_label(last)} is {points(contrast(gathered, last, every))} from {display_label(every)}.",
+    ]
 
 
 def _other(gathered: StudyRecords, group: Group) -> list[str]:
     """A group the slides do not have: every row against full training, or against the group's first row."""
     first = row_of(group, "full") or group.rows[0]
     ranked = sorted((r for r in group.rows if r is not first), key=lambda r: -mean(gathered, r))
-    said = [f"The slides have no number for this group; {display_label(first)} reaches {mean(gathered, first):.2f} %."]
+    said = [
+        f"The slides have no number for this group; {display_label(first)} reaches {mean(gathered, first):.2f} %."
+    ]
     if ranked:
-        parts = join_with_and([f"{display_label(r)} {with_sign(contrast(gathered, r, first).mean)}" for r in ranked])
+        parts = join_with_and(
+            [f"{display_label(r)} {with_sign(contrast(gathered, r, first).mean)}" for r in ranked]
+        )
         said.append(
             f"From it, in points of best accuracy: {parts}. The first of these is "
             f"{points(contrast(gathered, ranked[0], first))} from it."
@@ -287,6 +358,13 @@ def _other(gathered: StudyRecords, group: Group) -> list[str]:
 
 
 PARAGRAPHS = {
-    "noise": _noise, "radius": _radius, "ratio_": _flr, "ratio": _ratio, "ablations": _ablations,
-    "set_cover": _set_cover, "analysis": _analysis, "interval": _interval, "other": _other,
-}  # fmt: skip
+    "noise": _noise,
+    "radius": _radius,
+    "ratio_": _flr,
+    "ratio": _ratio,
+    "ablations": _ablations,
+    "set_cover": _set_cover,
+    "analysis": _analysis,
+    "interval": _interval,
+    "other": _other,
+}

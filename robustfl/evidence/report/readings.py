@@ -25,9 +25,13 @@ def make(config: dict, folder: Path) -> None:
     """
     found = readings.fits(config)
     if not found:
-        raise ValueError(f"results must hold a finished run of the readings; {config['results']} has none: make evidence")
+        raise ValueError(
+            f"results must hold a finished run of the readings; {config['results']} has none: make evidence"
+        )
     table = pd.DataFrame(_line(fit) for fit in found)
-    record.write_text(folder / "readings.csv", table.to_csv(index=False, float_format="%.2f", lineterminator="\n"))
+    record.write_text(
+        folder / "readings.csv", table.to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    )
     record.write_text(folder / "readings.md", page(found))
     style.write_svg(lambda figure: draw(figure, found), folder / "readings.svg")
 
@@ -43,7 +47,13 @@ def words(reading: Reading) -> str:
 
 def _line(fit: Fit) -> dict:
     r = fit.reading
-    line = {"rule": GREEDY_VARIANTS[r.method], "space": r.space, "every": r.every, "start": r.start, "off": fit.off}
+    line = {
+        "rule": GREEDY_VARIANTS[r.method],
+        "space": r.space,
+        "every": r.every,
+        "start": r.start,
+        "off": fit.off,
+    }
     line |= {"covered_off": fit.covered_off, "lost_off": fit.lost_off}
     for name, pairs in (("covered", fit.covered), ("lost", fit.lost)):
         for key in GROUPS:
@@ -76,7 +86,9 @@ def page(found: list[Fit]) -> str:
 def winner(whole: list[Fit]) -> str:
     """What fits best together, and what fits best in either half alone."""
     first = whole[0]
-    by_covered, by_lost = (min(whole, key=lambda f: getattr(f, key)) for key in ("covered_off", "lost_off"))
+    by_covered, by_lost = (
+        min(whole, key=lambda f: getattr(f, key)) for key in ("covered_off", "lost_off")
+    )
     return (
         f"Best of all sixteen numbers: **{words(first.reading)}** ({first.off:.1f} points off: {first.covered_off:.1f} in "
         f"data covered, {first.lost_off:.1f} in accuracy lost). Best in data covered alone: {words(by_covered.reading)} "
@@ -87,7 +99,8 @@ def winner(whole: list[Fit]) -> str:
 def _table(fits: list[Fit]) -> str:
     head = "| reading | both | data covered | accuracy lost |\n|---|---:|---:|---:|\n"
     return head + "\n".join(
-        f"| {words(f.reading)} | {f.off:.1f} | {f.covered_off:.1f} | {f.lost_off:.1f} |" for f in fits
+        f"| {words(f.reading)} | {f.off:.1f} | {f.covered_off:.1f} | {f.lost_off:.1f} |"
+        for f in fits
     )
 
 
@@ -113,7 +126,12 @@ def draw(figure: Figure, found: list[Fit]) -> None:
     for fit in whole:
         r = fit.reading
         name = f"{GREEDY_VARIANTS[r.method]}, {r.space.replace('_', ' ')}"
-        look = {"marker": MARKERS[r.space], "color": COLOURS[r.method], "linestyle": "none", "alpha": 0.8}
+        look = {
+            "marker": MARKERS[r.space],
+            "color": COLOURS[r.method],
+            "linestyle": "none",
+            "alpha": 0.8,
+        }
         (drawn[name],) = axes.plot(fit.covered_off, fit.lost_off, **look)
     for fit in whole[:3]:
         at = (fit.covered_off, fit.lost_off)

@@ -19,17 +19,30 @@ from robustfl.study import record
 from robustfl.study.experiments import Row
 
 MARKS = {REPRODUCED: "+", NOT_REPRODUCED: "−", INCONCLUSIVE: "?"}
-EQUAL = {"epochs": "epochs", "backwards": "backward passes", "passes": "all passes", "seconds": "seconds"}
+EQUAL = {
+    "epochs": "epochs",
+    "backwards": "backward passes",
+    "passes": "all passes",
+    "seconds": "seconds",
+}
 SHARES = ("covered", "label_precision", "weighted_precision")
 NAMES = {
-    "early_train_acc": "early training accuracy", "early_test_top1": "early test accuracy",
-    "generalisation_gap": "training minus test accuracy", "covered": "data covered",
+    "early_train_acc": "early training accuracy",
+    "early_test_top1": "early test accuracy",
+    "generalisation_gap": "training minus test accuracy",
+    "covered": "data covered",
     "label_precision": "true labels among picks",
-    "weighted_precision": "weight on true labels", "backwards": "backward passes", "forwards": "forward passes",
-    "seconds": "seconds", "energy": "energy", "backwards_with_pretraining": "backward passes, with pretraining",
+    "weighted_precision": "weight on true labels",
+    "backwards": "backward passes",
+    "forwards": "forward passes",
+    "seconds": "seconds",
+    "energy": "energy",
+    "backwards_with_pretraining": "backward passes, with pretraining",
     "seconds_with_pretraining": "seconds, with pretraining",
-    "best_top1": "best", "last_top1": "last", "heldout_top1": "held-out",
-}  # fmt: skip
+    "best_top1": "best",
+    "last_top1": "last",
+    "heldout_top1": "held-out",
+}
 
 
 def number(c: Comparison, measure: str, value: float | None) -> str:
@@ -60,26 +73,51 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
     for v in verdicts:
         c, e = v.comparison, v.estimate
         low, high = c.claim.bounds
-        lines.append({
-            "claim": c.claim.key, "says": c.claim.says, "slide": c.claim.slide, "comparison": c.part,
-            "rule": GREEDY_VARIANTS.get(c.rule, ""), "measure": v.measure, "equal": v.budget, "slides": c.said,
-            "statistic": kind(c.claim), "value": e and e.mean, "low": e and e.low, "high": e and e.high,
-            "claimed_above": low, "claimed_below": high,
-            "seeds": e and e.seeds, "seed_noise_floor": v.floor, "verdict": v.verdict, "reason": v.reason, "p": v.p,
-            "p_holm": v.p_holm, "seeds_needed": v.needed, "runs_over": " ".join(c.over.names),
-            "runs_under": " ".join(c.under.names) if c.under else "",
-        })  # fmt: skip
+        lines.append(
+            {
+                "claim": c.claim.key,
+                "says": c.claim.says,
+                "slide": c.claim.slide,
+                "comparison": c.part,
+                "rule": GREEDY_VARIANTS.get(c.rule, ""),
+                "measure": v.measure,
+                "equal": v.budget,
+                "slides": c.said,
+                "statistic": kind(c.claim),
+                "value": e and e.mean,
+                "low": e and e.low,
+                "high": e and e.high,
+                "claimed_above": low,
+                "claimed_below": high,
+                "seeds": e and e.seeds,
+                "seed_noise_floor": v.floor,
+                "verdict": v.verdict,
+                "reason": v.reason,
+                "p": v.p,
+                "p_holm": v.p_holm,
+                "seeds_needed": v.needed,
+                "runs_over": " ".join(c.over.names),
+                "runs_under": " ".join(c.under.names) if c.under else "",
+            }
+        )
     return pd.DataFrame(lines)
 
 
 def kind(claim: Claim) -> str:
-    return "ratio" if claim.ratio else "distance from slides" if claim.tolerance is not None else "difference"
+    return (
+        "ratio"
+        if claim.ratio
+        else "distance from slides"
+        if claim.tolerance is not None
+        else "difference"
+    )
 
 
 def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
     """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
     record.write_text(
-        folder / "verdicts.csv", frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        folder / "verdicts.csv",
+        frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
     )
     record.write_text(folder / "verdicts.md", markdown(verdicts, gathered))
 
@@ -96,10 +134,16 @@ def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
     for v in verdicts:
         c = v.comparison
         cells = [
-            c.claim.says, c.part, EQUAL[v.budget], NAMES[v.measure], number(c, v.measure, c.said),
-            spread(v), f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""), needed(v),
+            c.claim.says,
+            c.part,
+            EQUAL[v.budget],
+            NAMES[v.measure],
+            number(c, v.measure, c.said),
+            spread(v),
+            f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""),
+            needed(v),
             " − ".join(_linked(row, gathered) for row in sides(c)),
-        ]  # fmt: skip
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
@@ -110,13 +154,17 @@ def sides(c: Comparison) -> list[Row]:
 
 def _linked(row: Row, gathered: StudyRecords) -> str:
     tables = gathered.folder / "tables"
-    return " ".join(f"[{r.spec.seed}]({os.path.relpath(r.file, tables)})" for r in gathered.runs_of(row))
+    return " ".join(
+        f"[{r.spec.seed}]({os.path.relpath(r.file, tables)})" for r in gathered.runs_of(row)
+    )
 
 
 def needed(v: Verdict) -> str:
     if v.needed is None:
         return ""
-    return f">{paired_tests.MOST_SEEDS - 1}" if v.needed >= paired_tests.MOST_SEEDS else str(v.needed)
+    return (
+        f">{paired_tests.MOST_SEEDS - 1}" if v.needed >= paired_tests.MOST_SEEDS else str(v.needed)
+    )
 
 
 def said(verdicts: list[Verdict]) -> list[str]:
@@ -165,7 +213,11 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
                     "equal": EQUAL[budget],
                     "measure": NAMES[group[0]],
                 }
-                told = {number(v.comparison, v.measure, v.comparison.said) for v in at if v.measure == group[0]}
+                told = {
+                    number(v.comparison, v.measure, v.comparison.said)
+                    for v in at
+                    if v.measure == group[0]
+                }
                 line["slides"] = told.pop() if len(told) == 1 else ""
                 line["rules"] = [_reading(at, rule, group) for rule in GREEDY_VARIANTS]
                 tables["accuracy" if accurate else "other"].append(line)
@@ -176,7 +228,12 @@ def headlines(verdicts: list[Verdict]) -> list[dict]:
     """A sentence a headline claim, by its first measure and budget: what is claimed, and what each rule's runs say of it."""
     found = []
     for claim in dict.fromkeys(v.comparison.claim for v in verdicts if v.comparison.claim.headline):
-        at = [v for v in verdicts if v.comparison.claim is claim and (v.measure, v.budget) == (claim.measures[0], claim.budgets[0])]
+        at = [
+            v
+            for v in verdicts
+            if v.comparison.claim is claim
+            and (v.measure, v.budget) == (claim.measures[0], claim.budgets[0])
+        ]
         words = []
         for rule, name in GREEDY_VARIANTS.items():
             told = _reading(at, rule, claim.measures[:1])
@@ -196,10 +253,14 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
         return None
     mine = [v for v in verdicts if v.comparison.rule in (rule, None)]
     first = [v for v in mine if v.measure == measures[0]]
-    marks = {m: MARKS[combined_verdict([v.verdict for v in mine if v.measure == m])] for m in measures}
+    marks = {
+        m: MARKS[combined_verdict([v.verdict for v in mine if v.measure == m])] for m in measures
+    }
     if len(first) == 1:
         text = spread(first[0])
-    elif all(v.estimate is None or v.reason.startswith("needs") for v in first):  # nothing that could be held against it
+    elif all(
+        v.estimate is None or v.reason.startswith("needs") for v in first
+    ):  # nothing that could be held against it
         text = first[0].reason
     else:
         low, high = first[0].comparison.claim.bounds
@@ -219,11 +280,18 @@ def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
             if v.comparison.claim is claim:
                 measure = "" if v.measure in ACCURACIES else v.measure
                 lines.setdefault((v.comparison, v.budget, measure), []).append(v)
-        found.append({
-            "key": claim.key, "says": claim.says, "slide": claim.slide, "bounds": bounds(claim),
-            "accuracy": set(claim.measures) <= set(ACCURACIES),
-            "lines": [_detail(c, budget, got, numbers) for (c, budget, _), got in lines.items()],
-        })  # fmt: skip
+        found.append(
+            {
+                "key": claim.key,
+                "says": claim.says,
+                "slide": claim.slide,
+                "bounds": bounds(claim),
+                "accuracy": set(claim.measures) <= set(ACCURACIES),
+                "lines": [
+                    _detail(c, budget, got, numbers) for (c, budget, _), got in lines.items()
+                ],
+            }
+        )
     return found
 
 
@@ -232,11 +300,15 @@ def _detail(c: Comparison, budget: str, got: list[Verdict], numbers: dict[str, i
     cells += [None] * (len(ACCURACIES) - len(cells)) if got[0].measure in ACCURACIES else []
     floor = got[0].floor
     return {
-        "part": c.part, "measure": NAMES[got[0].measure], "equal": EQUAL[budget],
-        "slides": number(c, got[0].measure, c.said), "cells": cells,
+        "part": c.part,
+        "measure": NAMES[got[0].measure],
+        "equal": EQUAL[budget],
+        "slides": number(c, got[0].measure, c.said),
+        "cells": cells,
         "floor": "" if floor is None else f"{floor * (100 if got[0].measure in SHARES else 1):.2f}",
-        "needed": needed(got[0]), "runs": [numbers[base(row.names[0])] for row in sides(c)],
-    }  # fmt: skip
+        "needed": needed(got[0]),
+        "runs": [numbers[base(row.names[0])] for row in sides(c)],
+    }
 
 
 def base(name: str) -> str:
@@ -249,5 +321,8 @@ def bounds(claim: Claim) -> str:
         shown = 100 * claim.tolerance if claim.measures[0] in SHARES else claim.tolerance
         return f"within {shown:g} points of the slides' value"
     low, high = claim.bounds
-    parts = [f"above {low:g}" if low > float("-inf") else "", f"below {high:g}" if high < float("inf") else ""]
+    parts = [
+        f"above {low:g}" if low > float("-inf") else "",
+        f"below {high:g}" if high < float("inf") else "",
+    ]
     return " and ".join(p for p in parts if p).replace("-", "−")

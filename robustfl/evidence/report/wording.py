@@ -11,7 +11,9 @@ from robustfl.study.experiments import Row
 def contrast(gathered: StudyRecords, a: Row, b: Row, key: str = "best_top1") -> Estimate:
     """a - b of a number of metrics.json, paired by seed; points for an accuracy, which is rounded to one test image."""
     x, y = values(gathered.runs_of(a), key), values(gathered.runs_of(b), key)
-    step = 100 / gathered.runs_of(a)[0].metrics["provenance"]["test_points"] if "top" in key else 0.0
+    step = (
+        100 / gathered.runs_of(a)[0].metrics["provenance"]["test_points"] if "top" in key else 0.0
+    )
     return paired_tests.estimate([p - q for p, q in zip(x, y)], step)
 
 

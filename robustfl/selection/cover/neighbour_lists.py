@@ -27,7 +27,10 @@ class Neighbours:
     def __init__(self, points, metric: str = "euclidean", listed: int = LISTED) -> None:
         self.cloud = ClassPoints(points, metric)
         self.listed = listed
-        self.reach, self.crowded = -1.0, math.inf  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
+        self.reach, self.crowded = (
+            -1.0,
+            math.inf,
+        )  # lists hold all pairs up to `reach`; they do not fit from `crowded` on
         self.start = self.other = self.distance = None
         self.compiled = metric != "precomputed" and find_spec("numba") is not None
 
@@ -57,7 +60,11 @@ class Neighbours:
     def _within(self, radius: float) -> tuple[np.ndarray, np.ndarray] | None:
         """CSR lists (start (n + 1,), other) of the points within `radius`, each its own neighbour; None: they do not fit."""
         if self.reach < radius < self.crowded:
-            built = self._list_compiled(np.float32(radius)) if self.compiled else self._list(np.float32(radius))
+            built = (
+                self._list_compiled(np.float32(radius))
+                if self.compiled
+                else self._list(np.float32(radius))
+            )
             if built is None:
                 self.crowded = radius
             else:
@@ -71,22 +78,34 @@ class Neighbours:
     def _most(self, radius: float) -> tuple[float, bool, float]:
         """(largest squared distance within the radius, is the metric its root, else its multiple by)."""
         from robustfl.selection.cover import numba_engine
-        root, factor = self.cloud.metric == "euclidean", 0.5 if self.cloud.metric == "cosine" else 1.0
+
+        root, factor = (
+            self.cloud.metric == "euclidean",
+            0.5 if self.cloud.metric == "cosine" else 1.0,
+        )
         return numba_engine.limit(np.float32(radius), root, factor), root, factor
 
     def _list_compiled(self, radius: np.float32):
         from robustfl.selection.cover import numba_engine
+
         cloud, n = self.cloud, len(self.cloud)
         fixed = (cloud.rounding_floor, *self._most(radius))
         size, used = min(self.listed, 16 * n), 0
         pairs = [np.empty(size, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
         for first, left in ((i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)):
             gram = cloud.gram(slice(first, first + TILE), slice(left, left + TILE))
-            while (now := numba_engine.close_pairs(gram, cloud.squared_norms, first, left, *fixed, *pairs, used)) < 0:
+            while (
+                now := numba_engine.close_pairs(
+                    gram, cloud.squared_norms, first, left, *fixed, *pairs, used
+                )
+            ) < 0:
                 if size == self.listed:
                     return None
                 size = min(self.listed, 2 * size)
-                pairs = [np.concatenate([part[:used], np.empty(size - used, dtype=part.dtype)]) for part in pairs]
+                pairs = [
+                    np.concatenate([part[:used], np.empty(size - used, dtype=part.dtype)])
+                    for part in pairs
+                ]
             used = now
         return numba_engine.lists(*(part[:used] for part in pairs), n)
 
@@ -116,6 +135,7 @@ class Neighbours:
         cloud, counts = self.cloud, np.zeros(len(self.cloud), dtype=np.int64)
         if self.compiled:
             from robustfl.selection.cover import numba_engine
+
             most = self._most(radius)[0]
             for piece in (points[i : i + TILE] for i in range(0, len(points), TILE)):
                 for part in (slice(j, j + TILE) for j in range(0, len(counts), TILE)):

@@ -44,11 +44,15 @@ def resolve(engine: str, points) -> str:
             return "triton" if find_spec("triton") and _builds() else "torch"
         return "numba" if find_spec("numba") else "numpy"
     if engine in ("numba", "numpy") and on_cuda:
-        raise ValueError(f"engine must be auto, torch or triton for points on a CUDA device; got {engine!r}")
+        raise ValueError(
+            f"engine must be auto, torch or triton for points on a CUDA device; got {engine!r}"
+        )
     if engine in ("numba", "triton") and not find_spec(engine):
         raise ValueError(f"engine must be one whose package is installed; got {engine!r}")
     if engine == "triton" and not on_cuda and not os.environ.get("TRITON_INTERPRET"):
-        raise ValueError("engine must be numba, numpy or torch for points that are not on a CUDA device; got 'triton'")
+        raise ValueError(
+            "engine must be numba, numpy or torch for points that are not on a CUDA device; got 'triton'"
+        )
     return engine
 
 
@@ -73,10 +77,18 @@ def free(engine: str, points) -> int:
         import torch
 
         device = points.device  # what torch has reserved and does not use is free to it
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (
+            torch.cuda.mem_get_info(device)[0]
+            + torch.cuda.memory_reserved(device)
+            - torch.cuda.memory_allocated(device)
+        )
     try:
-        with open("/proc/meminfo") as lines:  # counts what the page cache would give back, unlike sysconf
-            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        with open(
+            "/proc/meminfo"
+        ) as lines:  # counts what the page cache would give back, unlike sysconf
+            return 1024 * next(
+                int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")
+            )
     except (OSError, StopIteration):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
@@ -96,7 +108,9 @@ def similarities(clouds: list[ClassPoints], engine: str) -> Iterator[tuple]:
         yield from (fixed_point.similarity(cloud.matrix(), cloud.max_distance) for cloud in clouds)
 
 
-def exact(clouds: list[ClassPoints], wanted: list[int], engine: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def exact(
+    clouds: list[ClassPoints], wanted: list[int], engine: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
     greedy = import_module(f"robustfl.selection.greedy.{engine}_engine").greedy
     found, steps = [], []
@@ -110,7 +124,9 @@ def exact(clouds: list[ClassPoints], wanted: list[int], engine: str) -> list[tup
         for (matrix, step), k in zip(similarities(clouds, engine), wanted):
             found.append(greedy(matrix, k))
             steps.append(step)
-    return [(np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)]
+    return [
+        (np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)
+    ]
 
 
 def batches_within(clouds: list[ClassPoints], memory: int) -> list[range]:

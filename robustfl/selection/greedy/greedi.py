@@ -30,16 +30,22 @@ def greedy(
     again = k <= largest // 2
     total = largest if again else k
     shares = np.diff(
-        np.floor(np.cumsum([0] + [len(piece) for piece in pieces]) * min(1.0, total / m) + 1e-9).astype(int)
+        np.floor(
+            np.cumsum([0] + [len(piece) for piece in pieces]) * min(1.0, total / m) + 1e-9
+        ).astype(int)
     )
     for piece, share in zip(pieces, shares):
         if share:
-            [(picks, gains)] = exact([ClassPoints(rows_of_class(points, piece, metric), metric)], [int(share)], engine)
+            [(picks, gains)] = exact(
+                [ClassPoints(rows_of_class(points, piece, metric), metric)], [int(share)], engine
+            )
             parts.append((piece[picks], gains))
     picks, gains = (np.concatenate(column) for column in zip(*parts))
     if again:
         order = np.sort(picks)
-        [(chosen, gains)] = exact([ClassPoints(rows_of_class(points, order, metric), metric)], [k], engine)
+        [(chosen, gains)] = exact(
+            [ClassPoints(rows_of_class(points, order, metric), metric)], [k], engine
+        )
         return order[chosen], gains
     order = np.lexsort((picks, -gains))[:k]
     return picks[order], gains[order]

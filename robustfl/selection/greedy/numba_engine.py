@@ -63,7 +63,17 @@ def similarity(cloud: ClassPoints, buffer: np.ndarray) -> tuple[np.ndarray, floa
     for rows in cloud.slices(m):
         gram = cloud.gram(rows, slice(rows.start, None))
         root, inverse = cloud.metric == "euclidean", np.float32(1 / step)
-        _fill(gram, cloud.squared_norms, rows.start, cloud.rounding_floor, root, factor, inverse, np.int32(top), S)
+        _fill(
+            gram,
+            cloud.squared_norms,
+            rows.start,
+            cloud.rounding_floor,
+            root,
+            factor,
+            inverse,
+            np.int32(top),
+            S,
+        )
     return S, step
 
 
@@ -80,8 +90,18 @@ def _subtract(S, rows, old, new, count, gain):
         en, fn, gn, hn = new[t + 4], new[t + 5], new[t + 6], new[t + 7]
         base = old[t : t + 8].sum()
         for j in range(len(gain)):
-            one = min(max(a[j], ao), an) + min(max(b[j], bo), bn) + min(max(c[j], co), cn) + min(max(d[j], do), dn)
-            two = min(max(e[j], eo), en) + min(max(f[j], fo), fn) + min(max(g[j], go), gn) + min(max(h[j], ho), hn)
+            one = (
+                min(max(a[j], ao), an)
+                + min(max(b[j], bo), bn)
+                + min(max(c[j], co), cn)
+                + min(max(d[j], do), dn)
+            )
+            two = (
+                min(max(e[j], eo), en)
+                + min(max(f[j], fo), fn)
+                + min(max(g[j], go), gn)
+                + min(max(h[j], ho), hn)
+            )
             gain[j] -= np.int32(one + two) - base
         t += 8
     for s in range(t, count):

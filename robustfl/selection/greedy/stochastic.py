@@ -15,7 +15,9 @@ from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 
 
-def greedy(cloud: ClassPoints, k: int, epsilon: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def greedy(
+    cloud: ClassPoints, k: int, epsilon: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(picks (k,) int64, gains (k,) float64) of one class of m points; O(m^2 d ln(1 / epsilon)) time, O(s m) memory.
 
     Gains are measured from a bound on the largest distance instead of that distance itself, which only the whole matrix
@@ -24,18 +26,24 @@ def greedy(cloud: ClassPoints, k: int, epsilon: float, rng: np.random.Generator)
     m = len(cloud)
     step, top = fixed_point.quantum(cloud.max_distance)
     draw = min(m, max(1, math.ceil(m / k * math.log(1 / epsilon))))
-    near = np.full(m, top, dtype=np.int32)  # (m,) distance of each point to its nearest pick, on the grid
+    near = np.full(
+        m, top, dtype=np.int32
+    )  # (m,) distance of each point to its nearest pick, on the grid
     left = np.arange(m)  # the first m - t entries are the points not yet picked
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
     for t in range(k):
         slots = np.sort(rng.choice(m - t, size=min(draw, m - t), replace=False))
         best = (-1, 0, 0, None)
         for part in np.array_split(slots, max(1, len(slots) * m // 2**22)):
-            levels = np.rint(host(cloud.block(left[part], slice(None))) / np.float32(step)).astype(np.int32)
+            levels = np.rint(host(cloud.block(left[part], slice(None))) / np.float32(step)).astype(
+                np.int32
+            )
             levels[np.arange(len(part)), left[part]] = 0
             value = np.maximum(near - levels, 0).sum(1, dtype=np.int64)
             at = int(value.argmax())
-            best = max(best, (int(value[at]), -int(part[at]), at, levels[at]), key=lambda found: found[:2])
+            best = max(
+                best, (int(value[at]), -int(part[at]), at, levels[at]), key=lambda found: found[:2]
+            )
         value, slot, _, levels = best
         picks[t], gains[t] = left[-slot], value
         left[-slot] = left[m - t - 1]

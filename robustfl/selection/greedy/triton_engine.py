@@ -32,10 +32,32 @@ STEPS = 64  # launches in a CUDA graph, an even number as the warm-up's two
 
 @triton.jit
 def step(
-    S, start, size, wanted, gain, rows, old, new, picks, gains, N, K, TILES,
-    now, best, tops, spots, then, best_then, tops_then, spots_then,
-    SLOTS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
+    S,
+    start,
+    size,
+    wanted,
+    gain,
+    rows,
+    old,
+    new,
+    picks,
+    gains,
+    N,
+    K,
+    TILES,
+    now,
+    best,
+    tops,
+    spots,
+    then,
+    best_then,
+    tops_then,
+    spots_then,
+    SLOTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ROWS: tl.constexpr,
+):
     """The step `now` of class c, on the program's own columns; N, K, TILES: strides of points, picks and programs."""
     c, tile = tl.program_id(0), tl.program_id(1)
     t, n = tl.load(now), tl.load(size + c)
@@ -54,7 +76,11 @@ def step(
     S += tl.load(start + c)
     line = S + pick.to(tl.int64) * n
     best += c * N
-    rows, old, new = rows + c * N, old + c * N, new + c * N  # the programs of a class write the same there
+    rows, old, new = (
+        rows + c * N,
+        old + c * N,
+        new + c * N,
+    )  # the programs of a class write the same there
     count = 0
     for first in range(0, n, CHUNK):
         i = first + tl.arange(0, CHUNK)
@@ -77,17 +103,23 @@ def step(
         low = tl.load(old + entry, mask=there, other=0)[:, None]
         high = tl.load(new + entry, mask=there, other=0)[:, None]
         block = tl.load(S + i * n + j[None, :], mask=there[:, None] & inside[None, :], other=0)
-        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(tl.int64)  # 16 * 2**21 fits 32 bits
+        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(
+            tl.int64
+        )  # 16 * 2**21 fits 32 bits
     left = tl.where(j == pick, -1, left)
     tl.store(gain + c * N + j, left, mask=inside)
-    risen = tl.maximum(tl.load(best + j, mask=inside, other=0), tl.load(line + j, mask=inside, other=0))
+    risen = tl.maximum(
+        tl.load(best + j, mask=inside, other=0), tl.load(line + j, mask=inside, other=0)
+    )
     tl.store(best_then + c * N + j, risen, mask=inside)
     own = tl.max(left, axis=0)
     tl.store(tops_then + c * TILES + tile, own)
     tl.store(spots_then + c * TILES + tile, tl.min(tl.where(left == own, j, 2147483647), axis=0))
 
 
-def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def greedy(
+    similarities: list[torch.Tensor], wanted: list[int]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(picks (k,), gains (k,)), int64 on the CPU, of each class, as `greedy_numpy.greedy` gives them.
 
     similarities: one (n, n) int32 symmetric matrix in [0, 2**21] a class, on one device; wanted: picks of each class.
@@ -99,36 +131,64 @@ def greedy(similarities: list[torch.Tensor], wanted: list[int]) -> list[tuple[to
     def ints(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    gain = ints(classes, points, dtype=torch.int64) - 1  # -1 outside the class, and for what is picked
+    gain = (
+        ints(classes, points, dtype=torch.int64) - 1
+    )  # -1 outside the class, and for what is picked
     for c, similarity in enumerate(similarities):
         gain[c, : sizes[c]] = fixed_point.column_sums(similarity)
     parts = gain.view(classes, tiles, COLUMNS)
-    tops, index = parts.amax(2), torch.arange(points, dtype=torch.int32, device=device).view(tiles, COLUMNS)
+    tops, index = (
+        parts.amax(2),
+        torch.arange(points, dtype=torch.int32, device=device).view(tiles, COLUMNS),
+    )
     spots = torch.where(parts == tops[:, :, None], index, points).amin(2).int()
     states = [  # the step's number, best similarity of each point, best candidate of each program; read, and written
         (ints(1), ints(classes, points), tops, spots),
         (ints(1), ints(classes, points), torch.full_like(tops, -1), torch.zeros_like(spots)),
     ]
     # addresses relative to the first matrix, in elements: no copy of the matrices into one buffer
-    start = torch.tensor([(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities], device=device)
+    start = torch.tensor(
+        [(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities],
+        device=device,
+    )
     lists = ints(3, classes, points)
     picks, gains = ints(classes, most), ints(classes, most, dtype=torch.int64)
     shared = (
-        first, start, torch.tensor(sizes, dtype=torch.int32, device=device),
-        torch.tensor(wanted, dtype=torch.int32, device=device), gain, *lists, picks, gains, points, most, tiles,
-    )  # fmt: skip
+        first,
+        start,
+        torch.tensor(sizes, dtype=torch.int32, device=device),
+        torch.tensor(wanted, dtype=torch.int32, device=device),
+        gain,
+        *lists,
+        picks,
+        gains,
+        points,
+        most,
+        tiles,
+    )
     chunk = min(CHUNK, triton.next_power_of_2(points))
     turns = itertools.cycle([(*states[0], *states[1]), (*states[1], *states[0])])
 
     def launch(times: int) -> None:
         for _ in range(times):
             step[(classes, tiles)](
-                *shared, *next(turns), SLOTS=triton.next_power_of_2(tiles), COLUMNS=COLUMNS, CHUNK=chunk, ROWS=ROWS, num_warps=WARPS
+                *shared,
+                *next(turns),
+                SLOTS=triton.next_power_of_2(tiles),
+                COLUMNS=COLUMNS,
+                CHUNK=chunk,
+                ROWS=ROWS,
+                num_warps=WARPS,
             )
 
     if device.type == "cuda":  # a step past a class's last does nothing
-        cuda.replay_graph(launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device)
+        cuda.replay_graph(
+            launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device
+        )
     else:
         launch(most)
     picks, gains = picks.cpu().long(), gains.cpu()
-    return [fixed_point.shift_gains(s, picks[c, :k], gains[c, :k]) for c, (s, k) in enumerate(zip(similarities, wanted))]
+    return [
+        fixed_point.shift_gains(s, picks[c, :k], gains[c, :k])
+        for c, (s, k) in enumerate(zip(similarities, wanted))
+    ]

@@ -26,12 +26,17 @@ def fill(X, S, m, d, factor, inverse, top, ROOT: tl.constexpr, SIDE: tl.constexp
     b = tl.program_id(1) * SIDE + tl.arange(0, SIDE)
     total = tl.zeros([SIDE, SIDE], dtype=tl.float64)
     for k in range(d):
-        u, v = tl.load(X + k * m + a, mask=a < m, other=0.0), tl.load(X + k * m + b, mask=b < m, other=0.0)
+        u, v = (
+            tl.load(X + k * m + a, mask=a < m, other=0.0),
+            tl.load(X + k * m + b, mask=b < m, other=0.0),
+        )
         apart = u[:, None] - v[None, :]
         total += apart * apart
     distance = tl.sqrt(total) if ROOT else total * factor
     scaled = distance.to(tl.float32) * inverse  # step is a power of two; at most 2**21
-    nearest = ((scaled + 12582912.0) - 12582912.0).to(tl.int32)  # 1.5 * 2**23: float32 has no bits below 1 there
+    nearest = ((scaled + 12582912.0) - 12582912.0).to(
+        tl.int32
+    )  # 1.5 * 2**23: float32 has no bits below 1 there
     at = S + a.to(tl.int64)[:, None] * m + b[None, :]
     tl.store(at, top - nearest, mask=(a < m)[:, None] & (b < m)[None, :])
 
@@ -46,9 +51,20 @@ def similarity(cloud: ClassPoints) -> tuple[torch.Tensor, float]:
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     side = triton.cdiv(m, SIDE)
-    with cuda.LOCK, torch.cuda.device_of(S):  # Triton launches on the current device, and may load the kernel now
+    with (
+        cuda.LOCK,
+        torch.cuda.device_of(S),
+    ):  # Triton launches on the current device, and may load the kernel now
         fill[(side, side)](
-            cloud.rows.T.contiguous(), S, m, d, factor, 1 / step, top,
-            ROOT=cloud.metric == "euclidean", SIDE=SIDE, num_warps=WARPS,
-        )  # fmt: skip
+            cloud.rows.T.contiguous(),
+            S,
+            m,
+            d,
+            factor,
+            1 / step,
+            top,
+            ROOT=cloud.metric == "euclidean",
+            SIDE=SIDE,
+            num_warps=WARPS,
+        )
     return S, step

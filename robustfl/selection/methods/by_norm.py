@@ -23,7 +23,9 @@ def select(points, labels, ratio: float, metric: str, largest: bool) -> Selectio
         own = rows_of_class(points, where, metric)
         cloud = ClassPoints(own, metric)  # first: it refuses points whose norms would overflow
         norms = _norms(each(clusters.host(own), double))
-        picks = np.argsort(-norms if largest else norms, kind="stable")[: validation.count(ratio, len(where))]
+        picks = np.argsort(-norms if largest else norms, kind="stable")[
+            : validation.count(ratio, len(where))
+        ]
         parts.append((where[picks], clusters.sizes(cloud, picks), norms[picks]))
     return join(parts)
 

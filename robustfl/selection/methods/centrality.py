@@ -15,7 +15,9 @@ from robustfl.selection.greedy import dispatch, fixed_point
 from robustfl.selection.result import Selection, join
 
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean") -> Selection:
+def select(
+    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+) -> Selection:
     """Per class the k points j of largest sum_i (c - d_ij), largest first; ties to the lower index.
 
     points: (n, d); labels: (n,) or None; rng is not used. weights: cluster sizes; gains: the row sums.
@@ -26,8 +28,12 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     engine = dispatch.resolve("auto", points)
     groups = [where for _, where in by_class(labels)]
     clouds = [ClassPoints(rows_of_class(points, where, metric), metric) for where in groups]
-    for where, cloud, (similarity, step) in zip(groups, clouds, dispatch.similarities(clouds, engine)):
-        total = clusters.host(fixed_point.column_sums(similarity)) - len(where) * int(similarity.min())
+    for where, cloud, (similarity, step) in zip(
+        groups, clouds, dispatch.similarities(clouds, engine)
+    ):
+        total = clusters.host(fixed_point.column_sums(similarity)) - len(where) * int(
+            similarity.min()
+        )
         picks = np.argsort(-total, kind="stable")[: validation.count(ratio, len(where))]
         parts.append((where[picks], clusters.sizes(cloud, picks), total[picks] * step))
     return join(parts)

@@ -21,8 +21,18 @@ from robustfl.selection.result import Selection, join
 ALGORITHMS = ("exact", "stochastic", "partition")
 
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean", engine: str = "auto",
-           algorithm: str = "auto", epsilon: float = 0.1, memory: int | None = None) -> Selection:  # fmt: skip
+def select(
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator,
+    *,
+    metric: str = "euclidean",
+    engine: str = "auto",
+    algorithm: str = "auto",
+    epsilon: float = 0.1,
+    memory: int | None = None,
+) -> Selection:
     """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained at each pick.
 
     points: (n, d) array or tensor, or OuterProducts; labels: (n,) or None. Ties go to the larger
@@ -48,24 +58,38 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     clouds = [ClassPoints(rows_of_class(points, where, metric), metric) for where in groups]
     whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
     found = dict(
-        zip(whole, dispatch.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine) if whole else ())
+        zip(
+            whole,
+            dispatch.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine)
+            if whole
+            else (),
+        )
     )
     for c, kind in enumerate(kinds):
         if kind == "stochastic":
             found[c] = stochastic.greedy(clouds[c], wanted[c], epsilon, validation.generator(rng))
         elif kind == "partition":
             own = rows_of_class(points, groups[c], metric)
-            found[c] = greedi.greedy(own, wanted[c], min(largest, len(own)), metric, engine, validation.generator(rng))
+            found[c] = greedi.greedy(
+                own, wanted[c], min(largest, len(own)), metric, engine, validation.generator(rng)
+            )
     return join(
-        [(where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1]) for c, where in enumerate(groups)]
+        [
+            (where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1])
+            for c, where in enumerate(groups)
+        ]
     )
 
 
 def _largest(memory: int | None, each: int, engine: str, points) -> int:
     """Points of the largest class whose matrix, of so many bytes an entry, fits."""
     if memory is not None and memory < each:
-        raise ValueError(f"memory must be at least {each} bytes for engine={engine!r}; got {memory!r}")
-    return math.isqrt(int((dispatch.free(engine, points) // 2 if memory is None else memory) // each))
+        raise ValueError(
+            f"memory must be at least {each} bytes for engine={engine!r}; got {memory!r}"
+        )
+    return math.isqrt(
+        int((dispatch.free(engine, points) // 2 if memory is None else memory) // each)
+    )
 
 
 def _kind(algorithm: str, m: int, largest: int, each: int) -> str:

@@ -9,11 +9,15 @@ from robustfl.selection.distances import by_class
 from robustfl.selection.result import Selection, join
 
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean") -> Selection:
+def select(
+    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+) -> Selection:
     """All points, in index order within each class; weights: 1; gains: 0. ratio and rng are not used.
 
     points: (n, d); labels: (n,) or None. Raises ValueError as `checks` says.
     """
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
-    return join([(where, np.ones(len(where)), np.zeros(len(where))) for _, where in by_class(labels)])
+    return join(
+        [(where, np.ones(len(where)), np.zeros(len(where))) for _, where in by_class(labels)]
+    )

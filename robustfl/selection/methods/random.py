@@ -9,7 +9,9 @@ from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.result import Selection, join
 
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean") -> Selection:
+def select(
+    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+) -> Selection:
     """Per class k points drawn without replacement, in the order drawn; weights: cluster sizes; gains: 0.
 
     points: (n, d); labels: (n,) or None; rng: numpy Generator. O(m k d) per class of m points, for the weights.

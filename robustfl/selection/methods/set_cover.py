@@ -20,8 +20,15 @@ from robustfl.selection.result import Selection
 STEPS = 40  # bisection steps at most; float32 radii coincide after about 24
 
 
-def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean",
-           cover_radius: float | None = None) -> Selection:  # fmt: skip
+def select(
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator,
+    *,
+    metric: str = "euclidean",
+    cover_radius: float | None = None,
+) -> Selection:
     """Balls around picks that cover every point, in the order picked, then sorted by class.
 
     points: (n, d); labels: (n,) or None; rng is not used. weights: points within the radius of the pick, itself included,
@@ -31,7 +38,9 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
     says both.
     Raises ValueError as `checks` says.
     """
-    points = host(validation.points(points, metric))  # of a CUDA tensor too: the compiled cover runs on a CPU
+    points = host(
+        validation.points(points, metric)
+    )  # of a CUDA tensor too: the compiled cover runs on a CPU
     labels, ratio = validation.labels(labels, len(points)), validation.ratio(ratio)
     graph = Neighbours(points, metric)
     if cover_radius is None:
@@ -40,10 +49,14 @@ def select(points, labels, ratio: float, rng: np.random.Generator, *, metric: st
         radius = validation.radius(cover_radius)
         picks, gains, density = graph.cover(radius)
     order = np.argsort(labels[picks], kind="stable")
-    return Selection(picks[order], density[order].astype(np.float64), gains[order].astype(np.float64), radius)
+    return Selection(
+        picks[order], density[order].astype(np.float64), gains[order].astype(np.float64), radius
+    )
 
 
-def bisect(graph: Neighbours, wanted: int) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def bisect(
+    graph: Neighbours, wanted: int
+) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A radius whose greedy cover has `wanted` balls, or the nearest number met, and that cover.
 
     The number of balls of a greedy cover all but falls with the radius; the search brackets it from above first, so that
@@ -76,6 +89,7 @@ def bisect(graph: Neighbours, wanted: int) -> tuple[float, tuple[np.ndarray, np.
     radius, cover = best
     if len(cover[0]) != wanted:
         warnings.warn(
-            f"set_cover: no radius found for {wanted} balls; {len(cover[0])} of radius {radius:.6g}", stacklevel=3
+            f"set_cover: no radius found for {wanted} balls; {len(cover[0])} of radius {radius:.6g}",
+            stacklevel=3,
         )
     return best

@@ -32,11 +32,13 @@ class GraphSteps(EagerSteps):
         super().__init__(model, data, spec, track)
         device, n = data.given_labels.device, len(data.given_labels)
         self.buffers = Plan(
-            torch.zeros(n, dtype=torch.int64, device=device), torch.zeros(n, device=device),
-            torch.zeros(n, 3, dtype=torch.int64, device=device), spec.lr,
+            torch.zeros(n, dtype=torch.int64, device=device),
+            torch.zeros(n, device=device),
+            torch.zeros(n, 3, dtype=torch.int64, device=device),
+            spec.lr,
             torch.zeros(n, dtype=torch.int64, device=device) if spec.mix else None,
             torch.zeros(n, device=device) if spec.mix else None,
-        )  # fmt: skip
+        )
         self.counter = torch.zeros((), dtype=torch.int64, device=device)
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         self.lr = torch.zeros((), device=device)
@@ -67,7 +69,9 @@ class GraphSteps(EagerSteps):
         return self.totals.clone()
 
     def _full_step(self) -> None:
-        at = self.counter * self.spec.batch_size + self.within  # (batch,) positions in the epoch's order
+        at = (
+            self.counter * self.spec.batch_size + self.within
+        )  # (batch,) positions in the epoch's order
         self.totals += self._batch(self.buffers, at)
         self.counter += 1
 
@@ -75,14 +79,22 @@ class GraphSteps(EagerSteps):
         """Eager steps that allocate what a capture must find; then model and optimizer are as before, in place."""
         self.lr.zero_()
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        held = [{k: v.clone() for k, v in s.items() if torch.is_tensor(v)} for s in self.optimizer.state.values()]
+        held = [
+            {k: v.clone() for k, v in s.items() if torch.is_tensor(v)}
+            for s in self.optimizer.state.values()
+        ]
         for _ in range(WARM_UP):
             self.counter.zero_()
             self._full_step()
         for name, value in self.model.state_dict().items():
             value.copy_(before[name])
-        for state, old in zip(self.optimizer.state.values(), held or [{}] * len(self.optimizer.state)):
-            for name, value in state.items():  # the graph keeps these addresses; what was absent starts at zero
+        for state, old in zip(
+            self.optimizer.state.values(), held or [{}] * len(self.optimizer.state)
+        ):
+            for (
+                name,
+                value,
+            ) in state.items():  # the graph keeps these addresses; what was absent starts at zero
                 if torch.is_tensor(value):
                     value.copy_(old[name]) if name in old else value.zero_()
         self.optimizer.zero_grad(set_to_none=True)
@@ -93,7 +105,9 @@ class GraphSteps(EagerSteps):
         try:
             self.graph = cuda.capture_graph(self._full_step)
         except RuntimeError as error:
-            warnings.warn(f"steps run eagerly, since no CUDA graph could be recorded: {error}", stacklevel=2)
+            warnings.warn(
+                f"steps run eagerly, since no CUDA graph could be recorded: {error}", stacklevel=2
+            )
             self.optimizer.zero_grad(set_to_none=True)
             return self._full_step
         return self.graph.replay

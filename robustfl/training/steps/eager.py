@@ -29,10 +29,22 @@ class Data:
 def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
     """SGD with momentum, or Adam (Kingma and Ba 2015, torch's betas); both with L2 weight decay."""
     if spec.optimizer == "adam":
-        graph = next(model.parameters()).is_cuda  # a CUDA graph can hold the step only when its counter is on the device
-        return torch.optim.Adam(model.parameters(), spec.lr, weight_decay=spec.weight_decay, fused=True, capturable=graph)
+        graph = next(
+            model.parameters()
+        ).is_cuda  # a CUDA graph can hold the step only when its counter is on the device
+        return torch.optim.Adam(
+            model.parameters(),
+            spec.lr,
+            weight_decay=spec.weight_decay,
+            fused=True,
+            capturable=graph,
+        )
     return torch.optim.SGD(
-        model.parameters(), spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True
+        model.parameters(),
+        spec.lr,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+        fused=True,
     )
 
 
@@ -50,13 +62,17 @@ class Plan:
     crops: torch.Tensor  # (n, 3) int64, see augment.draw_crops
     lr: float
     partners: torch.Tensor | None = None  # (k,) int64 images to mix in, where the spec mixes
-    mixup_lambda: torch.Tensor | None = None  # (k,) float32 share of the point's own image in the mix
+    mixup_lambda: torch.Tensor | None = (
+        None  # (k,) float32 share of the point's own image in the mix
+    )
 
 
 def compiled(model: nn.Module) -> nn.Module:
     """torch.compile for one batch size. Raises ValueError where torch's own compiler call would break on its path."""
     if " " in torch.__path__[0]:
-        raise ValueError(f"compiled must be false where torch's path has a space; got {torch.__path__[0]}")
+        raise ValueError(
+            f"compiled must be false where torch's path has a space; got {torch.__path__[0]}"
+        )
     return torch.compile(model, dynamic=False)
 
 
@@ -65,7 +81,9 @@ class Forgetting:
     last, and wrong the time after. An image that was never guessed right counts more than any number of events."""
 
     def __init__(self, n: int, device: torch.device) -> None:
-        self.correct, self.learned = (torch.zeros(n, dtype=torch.bool, device=device) for _ in range(2))
+        self.correct, self.learned = (
+            torch.zeros(n, dtype=torch.bool, device=device) for _ in range(2)
+        )
         self.events = torch.zeros(n, dtype=torch.int64, device=device)
 
     def see(self, index: torch.Tensor, hits: torch.Tensor) -> None:
@@ -97,7 +115,9 @@ class EagerSteps:
         self.model, self.data, self.spec = model, data, spec
         self.fast = compiled(model) if spec.compiled else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
-        self.forgetting = Forgetting(len(data.given_labels), data.given_labels.device) if track else None
+        self.forgetting = (
+            Forgetting(len(data.given_labels), data.given_labels.device) if track else None
+        )
 
     def run_epoch(self, plan: Plan) -> torch.Tensor:
         """Train in batches, each point's loss times its weight, mean over the batch; the tail batch is trained on too.
@@ -127,7 +147,9 @@ class EagerSteps:
     def load_state_dict(self, state: dict) -> None:
         held = [group.get("capturable") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group, capturable in zip(self.optimizer.param_groups, held):  # of this device, not of the checkpoint's
+        for group, capturable in zip(
+            self.optimizer.param_groups, held
+        ):  # of this device, not of the checkpoint's
             if capturable is not None:
                 group["capturable"] = capturable
         if self.forgetting:
@@ -158,7 +180,9 @@ class EagerSteps:
         images = self.data.images.augmented(index, plan.crops)
         if plan.partners is not None:
             images = torch.lerp(
-                self.data.images.augmented(plan.partners[at], plan.crops), images, plan.mixup_lambda[at][:, None, None, None]
+                self.data.images.augmented(plan.partners[at], plan.crops),
+                images,
+                plan.mixup_lambda[at][:, None, None, None],
             )
         return images
 
@@ -167,9 +191,13 @@ class EagerSteps:
             logits = (self.fast if len(images) == self.spec.batch_size else self.model)(images)
         return logits.float()
 
-    def _tally(self, index: torch.Tensor, given: torch.Tensor, logits: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    def _tally(
+        self, index: torch.Tensor, given: torch.Tensor, logits: torch.Tensor, losses: torch.Tensor
+    ) -> torch.Tensor:
         guess = logits.argmax(1)
         hits = guess == given
         if self.forgetting:
             self.forgetting.see(index, hits)
-        return torch.stack([losses.sum(), hits.sum(), (guess == self.data.true_labels[index]).sum()])
+        return torch.stack(
+            [losses.sum(), hits.sum(), (guess == self.data.true_labels[index]).sum()]
+        )

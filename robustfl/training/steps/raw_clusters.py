@@ -29,15 +29,24 @@ class RawClusterSteps(EagerSteps):
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
         with torch.no_grad():
-            features = embeddings.points(model, data.images, data.given_labels, "feature", spec.precision)
+            features = embeddings.points(
+                model, data.images, data.given_labels, "feature", spec.precision
+            )
             self.setup = len(features)
             for parameter in model.fc.parameters():
                 parameter.zero_()
-        self.inputs = torch.cat([features, features.new_ones(len(features), 1)], 1)  # (n, 65): the bias is a weight
+        self.inputs = torch.cat(
+            [features, features.new_ones(len(features), 1)], 1
+        )  # (n, 65): the bias is a weight
         given = data.given_labels.cpu().numpy()
-        points, ratio = features.cpu().numpy(), min(1.0, CLUSTERS * int(given.max() + 1) / len(given))
+        points, ratio = (
+            features.cpu().numpy(),
+            min(1.0, CLUSTERS * int(given.max() + 1) / len(given)),
+        )
         picks = SELECTORS["facility_location"](points, given, ratio, None).indices
-        self.cluster = torch.from_numpy(weights.assign(points, given, picks)).to(features.device)  # (n,)
+        self.cluster = torch.from_numpy(weights.assign(points, given, picks)).to(
+            features.device
+        )  # (n,)
         self.share = torch.bincount(self.cluster, minlength=len(picks)) / len(given)  # p_c
         self.zeta = features.new_zeros(len(picks), model.fc.out_features, self.inputs.shape[1])
 
@@ -82,7 +91,9 @@ class RawClusterSteps(EagerSteps):
     def _gradient(self, parameters: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """(b, classes, 65) gradient of each point's cross entropy with respect to the linear layer."""
         inputs = self.inputs[index]
-        residual = F.softmax(inputs @ parameters.T, 1) - F.one_hot(self.data.given_labels[index], parameters.shape[0])
+        residual = F.softmax(inputs @ parameters.T, 1) - F.one_hot(
+            self.data.given_labels[index], parameters.shape[0]
+        )
         return residual[:, :, None] * inputs[:, None, :]
 
     def _parameters(self) -> torch.Tensor:

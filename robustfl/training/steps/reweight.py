@@ -25,8 +25,12 @@ class ReweightSteps(EagerSteps):
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
-        order = rng.stream(spec.seed, "clean_set").permutation(len(data.given_labels))[: spec.clean_set]
-        self.clean = torch.from_numpy(order).to(data.given_labels.device)  # (clean_set,) indices whose true labels are used
+        order = rng.stream(spec.seed, "clean_set").permutation(len(data.given_labels))[
+            : spec.clean_set
+        ]
+        self.clean = torch.from_numpy(order).to(
+            data.given_labels.device
+        )  # (clean_set,) indices whose true labels are used
 
     def cost(self, points: int) -> tuple[int, int]:
         """Virtual and real forward of the batch, forward of the clean set; backward of each, and the double backward."""
@@ -37,17 +41,23 @@ class ReweightSteps(EagerSteps):
         index = plan.order[at]
         given = self.data.given_labels[index]
         images = self._images(plan, at, index)
-        weights = self.weigh(images, given, self.data.images.augmented(self.clean, plan.crops), plan.lr)
+        weights = self.weigh(
+            images, given, self.data.images.augmented(self.clean, plan.crops), plan.lr
+        )
         logits = self._logits(images)
         losses = F.cross_entropy(logits, given, reduction="none") * weights
         self._descend(losses.sum())
         return self._tally(index, given, logits.detach(), losses.detach() * len(index))
 
-    def weigh(self, images: torch.Tensor, given: torch.Tensor, clean: torch.Tensor, lr: float) -> torch.Tensor:
+    def weigh(
+        self, images: torch.Tensor, given: torch.Tensor, clean: torch.Tensor, lr: float
+    ) -> torch.Tensor:
         """(b,) weights of sum 1 (or all 0). images: (b, C, H, W); given: (b,); clean: (clean_set, C, H, W)."""
         parameters = dict(self.model.named_parameters())
         eps = torch.zeros(len(images), device=images.device, requires_grad=True)
-        loss = (eps * F.cross_entropy(self._virtual(parameters, images), given, reduction="none")).sum()
+        loss = (
+            eps * F.cross_entropy(self._virtual(parameters, images), given, reduction="none")
+        ).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
         moved = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients)}
         clean_loss = F.cross_entropy(self._virtual(moved, clean), self.data.true_labels[self.clean])
