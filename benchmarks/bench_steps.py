@@ -25,8 +25,10 @@ from robustfl.execution.run import new_model
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment
 from robustfl.training.augment import Images
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 WAYS = {  # name -> (steps, compiled, runs at once)
     "eager": (EagerSteps, False, (1,)),

@@ -8,13 +8,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
-EnergyMeter = Callable[
-    [], float | None
-]  # joules since the call before, since making it for the first
+
+
+class EnergyMeter(Protocol):
+    """Joules since the call before, or, at the first call, since the meter was made."""
+
+    def __call__(self) -> float | None: ...
 
 
 def meter(device: torch.device) -> EnergyMeter:

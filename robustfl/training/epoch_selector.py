@@ -17,7 +17,8 @@ from robustfl.selection.outer import each
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import embeddings
 from robustfl.training.augment import PAD
-from robustfl.training.loop import Subset
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Subset
 from robustfl.training.metrics import (
     Coverage,
     class_quality,
@@ -26,7 +27,6 @@ from robustfl.training.metrics import (
     label_quality,
     training_fit,
 )
-from robustfl.training.steps.eager import Data
 
 SHOWN = 8  # points of each kind in picks.json
 OBSERVE_EVERY = (
@@ -76,7 +76,7 @@ class EpochSelector:
         n, since = len(self.given), epoch - self.spec.warmup - 1
         self._seen = None
         if since < 0:
-            return Subset(np.arange(n), np.ones(n), self.given)
+            return Subset(np.arange(n), np.ones(n), self.given, warmup=True)
         if self.subset is not None and (self.once or since % self.spec.every):
             kept = {k: v for k, v in self.subset.measures.items() if k != "overlap"}
             return Subset(self.subset.indices, self.subset.weights, self.subset.classes, kept)

@@ -12,8 +12,8 @@ from robustfl.execution.run import Options, prepare, run_to_record
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.training import embeddings, resnet
-from robustfl.training.loop import partners_of
-from robustfl.training.steps.eager import Forgetting
+from robustfl.training.epoch_plan import partners_of
+from robustfl.training.steps.forgetting_events import Forgetting
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ import torch
 from robustfl import cuda
 from robustfl.execution.run import Options, new_model, prepare, train_or_resume
 from robustfl.training import augment
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 
 class Replayed(GraphSteps):

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from robustfl.execution.run import Options, prepare, run_to_record, stratified, train_or_resume
 from robustfl.study import record
 from robustfl.training import resnet
-from robustfl.training.loop import Subset, TrainingError, epoch_order, interleaved, train_epochs
-from robustfl.training.steps.eager import EagerSteps, Plan, learning_rate
+from robustfl.training.epoch_plan import Plan, Subset, epoch_order, interleaved
+from robustfl.training.loop import TrainingError, train_epochs
+from robustfl.training.optim import learning_rate
+from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
 METHODS = [

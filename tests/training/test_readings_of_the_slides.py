@@ -11,16 +11,17 @@ from robustfl import rng
 from robustfl.execution.run import Options, new_model, prepare, run_to_record
 from robustfl.study import record
 from robustfl.training import augment, embeddings, resnet
-from robustfl.training.epoch_selector import EpochSelector
-from robustfl.training.loop import (
+from robustfl.training.epoch_plan import (
+    Plan,
     Subset,
     epoch_order,
     partners_as_released,
     plan_epoch,
-    train_epochs,
 )
+from robustfl.training.epoch_selector import EpochSelector
+from robustfl.training.loop import train_epochs
 from robustfl.training.metrics import effective_size, gradient_quality, training_fit
-from robustfl.training.steps.eager import EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,9 @@ from torch import nn
 
 from robustfl import cuda
 from robustfl.study.run_spec import RunSpec
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
+from robustfl.training.steps.eager import EagerSteps
 
 WARM_UP = 3  # eager steps before a capture, on its stream, as torch's documentation asks
 

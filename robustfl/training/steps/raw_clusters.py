@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from robustfl.selection import SELECTORS, weights
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import embeddings
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
+from robustfl.training.steps.eager import EagerSteps
 
 CLUSTERS = 10  # per class, by facility location on the features
 

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 
 from robustfl import rng
 from robustfl.study.run_spec import RunSpec
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.inference import autocast
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 
 class ReweightSteps(EagerSteps):
