@@ -1,4 +1,4 @@
-"""What an epoch trains on: a weighted subset, the order of its points, and the partners of mixup."""
+"""What an epoch trains on: a weighted subset, the order of its points, the partners of mixup."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from robustfl import rng
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment
 from robustfl.training.data import Data
+from robustfl.training.metrics import Columns
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Subset:
     weights: np.ndarray  # (k,) float64 of mean 1
     classes: np.ndarray  # (k,) the class that each point was picked for
     # columns of curves.csv that describe the selection
-    measures: dict[str, float | None] = field(default_factory=dict)
+    measures: Columns = field(default_factory=dict)
     forwards: int = 0  # images passed through the network for this selection
     # rows of classes.csv, for a new selection under label noise
     by_class: list[dict] = field(default_factory=list)

@@ -19,11 +19,9 @@ from robustfl.study.run_spec import RunSpec
 from robustfl.training.data import Data
 from robustfl.training.energy_meter import EnergyMeter
 from robustfl.training.epoch_plan import Plan, Subset, epoch_order, plan_epoch
-from robustfl.training.metrics import evaluate
+from robustfl.training.metrics import Columns, evaluate
 from robustfl.training.optim import learning_rate
 from robustfl.training.steps.eager import EagerSteps
-
-Columns = dict[str, float | None]  # values of a row of curves.csv, by column
 
 
 class TrainingError(RuntimeError):
@@ -83,9 +81,8 @@ def train_epochs(
     """Train `model` in place for the epochs that are left of the spec's.
 
     select and observe are called before each epoch, on_epoch after it. Epochs count from 1; every
-    `test_every`-th and the last are tested. clock: seconds; meter: see `energy_meter`.
-
-    Raises TrainingError when the epoch's training or test loss is not finite.
+    `test_every`-th and the last are tested. clock: seconds; meter: see `energy_meter`. Raises
+    TrainingError when the epoch's training or test loss is not finite.
     """
     steps = steps or EagerSteps(model, data, spec)
     progress = progress or Progress()
@@ -100,7 +97,7 @@ def train_epochs(
             observed = observe(epoch, model, subset)
             observed_until = clock()
 
-        # train on it; `tolist` is the epoch's one synchronisation with the device
+        # train on it; `tolist` is the one wait for the device
         lr = learning_rate(spec, epoch)
         plan = plan_epoch(subset, epoch_order(subset, spec, epoch), data, spec, epoch, lr)
         totals = steps.run_epoch(plan).tolist()
@@ -108,32 +105,27 @@ def train_epochs(
         joules = meter()
         _must_be_finite("training", totals[0], epoch, lr)
 
-        # test the model
-        tested = _test(model, data, spec, epoch)
-        if tested:
-            _must_be_finite("test", tested["test_loss"], epoch, lr)
-
-        # write it down
+        # test the model, and write everything down
+        measured = subset.measures | observed | _test(model, data, spec, epoch, lr)
         _count_passes(progress, subset, steps, epoch)
-        measured = subset.measures | observed | tested
         progress.curves.append(_curve_row(progress, lr, len(subset.indices), totals, measured))
         progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
-        seconds = {
-            "select": selected - started,
-            "train": trained - observed_until,
-            "evaluate": (observed_until - selected) + (clock() - trained),
-        }
-        progress.timings.append({"epoch": epoch, **seconds, "energy": joules})
+        times = (started, selected, observed_until, trained, clock())
+        progress.timings.append(_timing_row(epoch, *times, joules))
         on_epoch(progress)
     return progress
 
 
-def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int) -> dict[str, float]:
-    """The columns of the test set and of the hold-out, where there is one; none in other epochs."""
+def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int, lr: float) -> Columns:
+    """The columns of the test set and of the hold-out, where there is one.
+
+    None in epochs that are not tested. Raises TrainingError as `train_epochs` does.
+    """
     if epoch % spec.test_every and epoch != spec.epochs:
         return {}
     test = evaluate(model, data.test, data.test_labels, spec.precision)
-    columns = {f"test_{key}": value for key, value in test.items()}
+    _must_be_finite("test", test["loss"], epoch, lr)
+    columns: Columns = {f"test_{key}": value for key, value in test.items()}
     if data.heldout is not None and data.heldout_labels is not None:
         heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)
         columns["heldout_acc"] = heldout["top1"]
@@ -170,3 +162,25 @@ def _curve_row(
         "backwards": progress.backwards,
     }
     return dict.fromkeys(CURVES) | {"covered": 0.0} | measured | trained
+
+
+def _timing_row(
+    epoch: int,
+    started: float,
+    selected: float,
+    observed: float,
+    trained: float,
+    ended: float,
+    joules: float | None,
+) -> dict:
+    """The epoch's row of timings.csv, in seconds, from the clock's time at the end of each part.
+
+    Observing and testing are both evaluation. joules: spent until the end of training.
+    """
+    return {
+        "epoch": epoch,
+        "select": selected - started,
+        "train": trained - observed,
+        "evaluate": (observed - selected) + (ended - trained),
+        "energy": joules,
+    }

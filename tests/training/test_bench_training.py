@@ -1,4 +1,4 @@
-"""pytest-benchmark cases of training (`make bench`); skipped by `make test`, and never a bound on time."""
+"""pytest-benchmark cases of training (`make bench`); `make test` skips them, none bounds a time."""
 
 import dataclasses
 import importlib
