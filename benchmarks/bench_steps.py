@@ -1,8 +1,9 @@
-"""Images a second of training steps on a GPU: eager, compiled and as CUDA graphs, alone and several runs at once.
+"""Images per second of training steps on a GPU: eager, compiled and CUDA graphs, one or many runs.
 
-    PYTHONPATH=. python benchmarks/bench_steps.py        # writes docs/benchmarks/training-gpu.md; needs torch and numpy alone
+    PYTHONPATH=. python benchmarks/bench_steps.py
 
-ResNet-32 in bf16 on images of CIFAR-10's shape, random ones: the speed of a step does not depend on the pixels.
+writes docs/benchmarks/training-gpu.md and needs torch and numpy alone. ResNet-32 in bf16 on random
+images of CIFAR-10's shape: the speed of a step does not depend on the pixels.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from robustfl.execution.run import new_model
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment
 from robustfl.training.augment import Images
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 WAYS = {  # name -> (steps, compiled, runs at once)
     "eager": (EagerSteps, False, (1,)),
@@ -49,19 +52,22 @@ def synthetic(n: int, device: torch.device) -> Data:
 
 
 def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> float:
-    """Of `runs` runs at once, each in a thread with its own model: median of three measurements of two epochs each."""
-    device, n = data.given_labels.device, len(data.given_labels)
-    plan = Plan(
-        torch.arange(n, device=device),
-        torch.ones(n, device=device),
-        augment.draw_crops(0, 0, n).to(device),
-        0.1,
-    )
+    """Speed of `runs` runs at once, each in a thread with its own model.
+
+    The median of three measurements of two epochs each. kind: EagerSteps or a subclass.
+    """
+    device = data.given_labels.device
+    n = len(data.given_labels)
+    order = torch.arange(n, device=device)
+    crops = augment.draw_crops(0, 0, n).to(device)
+    plan = Plan(order, torch.ones(n, device=device), crops, lr=0.1)
     ways = [kind(new_model(spec, device), data, spec) for _ in range(runs)]
     if device.type == "cuda":
         torch.cuda.synchronize()  # made on this thread's stream, used on others
 
-    barrier, seconds = threading.Barrier(runs + 1), []
+    # all runs begin and end a measurement together, and this thread takes the time
+    barrier = threading.Barrier(runs + 1)
+    seconds = []
 
     def work(steps: EagerSteps) -> None:
         try:
@@ -86,6 +92,8 @@ def images_per_second(spec: RunSpec, kind: type, data: Data, runs: int = 1) -> f
                 start = time.perf_counter()
                 barrier.wait()
                 seconds.append(time.perf_counter() - start)
+
+    # the error of a run comes before the broken barriers that it left to the others
     errors = [future.exception() for future in futures if future.exception()]
     for error in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)):
         raise error
@@ -103,17 +111,21 @@ def determinism(spec: RunSpec, kind: type, data: Data) -> str:
         speed[on] = images_per_second(spec, kind, data)
     torch.use_deterministic_algorithms(True)
     device = data.given_labels.device.type
-    return f"Speed without deterministic algorithms over the speed with them, {device}: {speed[False] / speed[True]:.3f}."
+    return (
+        f"Speed without deterministic algorithms over the speed with them, {device}: "
+        f"{speed[False] / speed[True]:.3f}."
+    )
 
 
 def page(data: Data, ways: dict) -> str:
+    """The page in Markdown. ways: as WAYS, or some of them."""
     from machine import describe
 
     lines = [
         "# Training steps on a GPU",
         "",
-        f"Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, {len(data.given_labels):,} images an epoch. "
-        f"Machine: {describe()}.",
+        "Made by `PYTHONPATH=. python benchmarks/bench_steps.py`. ResNet-32, bf16, "
+        f"{len(data.given_labels):,} images per epoch. Machine: {describe()}.",
         "",
         "| batch | steps | runs at once | images/s | of eager | target, images/s |",
         "|---:|---|---:|---:|---:|---:|",
@@ -125,20 +137,18 @@ def page(data: Data, ways: dict) -> str:
         for name, (kind, compiled, together) in ways.items():
             spec = RunSpec(batch_size=batch, precision="bf16", compiled=compiled)
             for runs in together:
+                head = f"| {batch} | {name} | {runs}"
+                # a way that fails must not cost the figures of the others
                 try:
                     speed = images_per_second(spec, kind, data, runs)
-                except (
-                    Exception
-                ) as error:  # a way that fails must not cost the figures of the others
-                    lines.append(
-                        f"| {batch} | {name} | {runs} | failed: {str(error).splitlines()[0][:80]} | | |"
-                    )
+                except Exception as error:
+                    reason = str(error).splitlines()[0][:80]
+                    lines.append(f"{head} | failed: {reason} | | |")
                 else:
                     eager = eager or speed
-                    target = TARGETS.get((name, batch, runs))
-                    lines.append(
-                        f"| {batch} | {name} | {runs} | {speed:,.0f} | {speed / eager:.2f} | {f'{target:,}' if target else ''} |"
-                    )
+                    wanted = TARGETS.get((name, batch, runs))
+                    target = f"{wanted:,}" if wanted else ""
+                    lines.append(f"{head} | {speed:,.0f} | {speed / eager:.2f} | {target} |")
                 print(lines[-1], file=sys.stderr, flush=True)
     last = list(ways.values())[-1][0]
     return "\n".join(
@@ -157,7 +167,7 @@ def main() -> None:
         help="cpu tries the script, eager steps only (default: %(default)s)",
     )
     parser.add_argument(
-        "--images", type=int, default=50_000, help="images an epoch (default: %(default)s)"
+        "--images", type=int, default=50_000, help="images per epoch (default: %(default)s)"
     )
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -171,8 +181,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # both before CUDA starts, as the command line does
+    # both before CUDA starts, as the command line does
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     main()

@@ -1,11 +1,14 @@
-"""One epoch of robust training, ours beside a plain reference loop, each way in a process of its own, in turn.
+"""One epoch of robust training, ours beside a plain reference loop.
 
-python benchmarks/bench_train.py [--images 6000] [--repeats 3] [--page ...]      writes docs/benchmarks/training.md
+    python benchmarks/bench_train.py [--images 6000] [--repeats 3] [--page ...]
 
-The reference is the loop as it is usually published: PIL DataLoader without workers, NCHW fp32, gradients by autograd
-with the graph of the whole forward pass, selection by row sums of the full distance matrix, validation in batches of
-128. Ours selects by exact facility location, which is more work. Both train ResNet-32 on half of the images, batch 128.
-Below: what `precision: auto` takes on this processor, and the bound that its arithmetic sets.
+writes docs/benchmarks/training.md. Each way has a process of its own, and they run in turn.
+
+The reference is the loop as it is usually published: PIL DataLoader without workers, NCHW fp32,
+gradients by autograd with the graph of the whole forward pass, selection by row sums of the full
+distance matrix, validation in batches of 128. Ours selects by exact facility location, which is
+more work. Both train ResNet-32 on half of the images, batch 128. The page also says what
+`precision: auto` takes on this processor, and the bound that its arithmetic sets.
 """
 
 from __future__ import annotations
@@ -49,15 +52,16 @@ class PilImages(Dataset):
         import_datasets()  # torchvision beside a CPU-only torch
         from torchvision import transforms
 
-        moves = (
-            [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
-            if augmented
-            else []
-        )
-        self.transform = transforms.Compose(
-            [*moves, transforms.ToTensor(), transforms.Normalize(kind.mean, kind.std)]
-        )
-        self.images, self.labels = images.transpose(0, 2, 3, 1), labels.astype(np.int64)
+        steps = [transforms.ToTensor(), transforms.Normalize(kind.mean, kind.std)]
+        if augmented:
+            steps = [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                *steps,
+            ]
+        self.transform = transforms.Compose(steps)
+        self.images = images.transpose(0, 2, 3, 1)  # (n, H, W, C), as PIL wants them
+        self.labels = labels.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,10 +73,16 @@ class PilImages(Dataset):
 
 
 def reference_epoch(arrays, kept, test, kind) -> dict[str, float]:
-    """Seconds of select, train and evaluate of the plain loop."""
+    """Seconds of select, train and evaluate of the plain loop.
+
+    kept, test: positions of the training and test images; kind: the class of the data set.
+    """
     model = resnet.build("resnet32", 3, 10, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
-    images, labels = arrays.train_images[kept], arrays.train_labels[kept]
+    images = arrays.train_images[kept]
+    labels = arrays.train_labels[kept]
+
+    # select half of each class
     start = time.perf_counter()
     model.eval()
     rows = []
@@ -80,31 +90,37 @@ def reference_epoch(arrays, kept, test, kind) -> dict[str, float]:
         features = model.features(x)
         loss = F.cross_entropy(model.fc(features), y, reduction="sum")
         rows.append(torch.autograd.grad(loss, features)[0])
-    points, picks = torch.cat(rows).numpy(), []
+    subset = most_central_half(torch.cat(rows).numpy(), labels)
+    selected = time.perf_counter()
+
+    # train on it
+    model.train()
+    chosen = PilImages(images[subset], labels[subset], kind, augmented=True)
+    for x, y in DataLoader(chosen, 128, shuffle=True):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    trained = time.perf_counter()
+
+    # test the model
+    model.eval()
+    tested = PilImages(arrays.test_images[test], arrays.test_labels[test], kind, augmented=False)
+    with torch.no_grad():
+        for x, _y in DataLoader(tested, 128):
+            model(x)
+    return dict(zip(PARTS, (selected - start, trained - selected, time.perf_counter() - trained)))
+
+
+def most_central_half(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The half of each class with the smallest sums of distances. points: (n, d); labels: (n,)."""
+    picks = []
     for c in np.unique(labels):
         where = np.flatnonzero(labels == c)
         own = points[where]
         square = (own * own).sum(1)
         distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * own @ own.T, 0))
         picks.append(where[np.argsort(distance.sum(1))[: len(where) // 2]])
-    subset = np.concatenate(picks)
-    selected = time.perf_counter()
-    model.train()
-    for x, y in DataLoader(
-        PilImages(images[subset], labels[subset], kind, augmented=True), 128, shuffle=True
-    ):
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    trained = time.perf_counter()
-    model.eval()
-    with torch.no_grad():
-        for x, _y in DataLoader(
-            PilImages(arrays.test_images[test], arrays.test_labels[test], kind, augmented=False),
-            128,
-        ):
-            model(x)
-    return dict(zip(PARTS, (selected - start, trained - selected, time.perf_counter() - trained)))
+    return np.concatenate(picks)
 
 
 def our_epoch(spec: RunSpec, options: Options) -> dict[str, float]:
@@ -138,23 +154,34 @@ def epoch(name: str, images: int, options: Options) -> dict[str, float]:
     return our_epoch(dataclasses.replace(base, **WAYS[name]), options)
 
 
-def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
-    fresh = multiprocessing.get_context(
-        "spawn"
-    )  # a process for each way: no other's compiled code, none of its memory
+def measure(
+    images: int, repeats: int, options: Options
+) -> tuple[dict[str, list[dict[str, float]]], float]:
+    """The seconds of each way's epochs, and the seconds that the compiled way's first one took."""
+    # a process for each way: it has no other way's compiled code, and none of its memory
+    fresh = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(ProcessPoolExecutor(1, mp_context=fresh)) for name in WAYS
         }
-        for name in WAYS:  # the first epoch of a process, which compiles, is kept out
+
+        # the first epoch of a process, which compiles, is kept out
+        for name in WAYS:
             start = time.perf_counter()
             processes[name].submit(epoch, name, 1000, options).result()
-        compiling = time.perf_counter() - start  # of the last way
-        seconds = {name: [] for name in WAYS}
+        compiling = time.perf_counter() - start  # of the last way, the compiled one
+
+        seconds: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
         for _ in range(repeats):
             for name in WAYS:
                 seconds[name].append(processes[name].submit(epoch, name, images, options).result())
                 print(name, {k: round(v, 2) for k, v in seconds[name][-1].items()}, flush=True)
+    return seconds, compiling
+
+
+def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
+    """The table of the ways and the notes below it, as lines of the page."""
+    seconds, compiling = measure(images, repeats, options)
     total = {
         name: statistics.median(sum(r.values()) for r in rows) for name, rows in seconds.items()
     }
@@ -164,12 +191,12 @@ def cpu_table(images: int, repeats: int, options: Options) -> list[str]:
     ]
     for name, rows in seconds.items():
         parts = " | ".join(f"{statistics.median(r[p] for r in rows):.1f}" for p in PARTS)
-        lines.append(
-            f"| {name} | {total['reference loop'] / total[name]:.2f} | {parts} | {total[name]:.1f} |"
-        )
+        speedup = total["reference loop"] / total[name]
+        lines.append(f"| {name} | {speedup:.2f} | {parts} | {total[name]:.1f} |")
     note = (
-        f"The compiled way compiles once a process, kept out of the table: here {compiling:.0f} s with a first small epoch, "
-        "less where an earlier process left its code on disk, more where none did."
+        "The compiled way compiles once per process, kept out of the table: here "
+        f"{compiling:.0f} s with a first small epoch, less where an earlier process left its code "
+        "on disk, more where none did."
     )
 
     ours = [name for name, way in WAYS.items() if way is not None]
@@ -200,17 +227,20 @@ def ceiling(images: int, reference: float, training: dict[str, float]) -> list[s
     reference: seconds of the reference loop's epoch on so many images. training: each way's seconds
     of training on half of them.
     """
+    # floating point operations: select on all images, train on half, test on a fifth as many
     speed = {"fp32": matmul_speed(torch.float32), "bf16": matmul_speed(torch.bfloat16)}
     faster = max(speed, key=speed.get)
     forward, step = flops_of_an_image()
     flops = images * (forward + step / 2 + forward / 5)
-    seconds, bound = flops / speed[faster], speed[faster] / step  # an epoch's; images/s of training
+    seconds = flops / speed[faster]  # of an epoch
+    bound = speed[faster] / step  # images/s of training
+
     lines = [
         f"The processor's bound: a matrix product runs at {speed['fp32'] / 1e9:.0f} GFLOP/s in "
         f"fp32 and {speed['bf16'] / 1e9:.0f} in bf16 on one core here. At {faster}'s speed, the "
-        f"faster, the {flops / 1e12:.2f} TFLOP of this epoch's convolutions alone, forward and backward, "
-        f"take {seconds:.1f} s: {reference / seconds:.2f} times the reference loop's speed. "
-        f"Training alone is bound to {bound:.0f} images/s.",
+        f"faster, the {flops / 1e12:.2f} TFLOP of this epoch's convolutions alone, forward and "
+        f"backward, take {seconds:.1f} s: {reference / seconds:.2f} times the reference loop's "
+        f"speed. Training alone is bound to {bound:.0f} images/s.",
         "",
         "| way | training, images/s | share of the bound |",
         "|---|---:|---:|",
@@ -223,7 +253,8 @@ def ceiling(images: int, reference: float, training: dict[str, float]) -> list[s
 
 def flops_of_an_image() -> tuple[int, int]:
     """Floating point operations of ResNet-32 on one image: forward, and forward and backward."""
-    model, x = resnet.build("resnet32", 3, 10, seed=0), torch.zeros(1, 3, 32, 32)
+    model = resnet.build("resnet32", 3, 10, seed=0)
+    x = torch.zeros(1, 3, 32, 32)
     counts = []
     for backward in (False, True):
         with FlopCounterMode(display=False) as counter:
@@ -235,8 +266,9 @@ def flops_of_an_image() -> tuple[int, int]:
 
 
 def matmul_speed(dtype: torch.dtype, n: int = 2048, repeats: int = 7) -> float:
-    """Floating point operations a second of an (n, n) matrix product."""
-    a, seconds = torch.randn(n, n).to(dtype), []
+    """Floating point operations per second of an (n, n) matrix product."""
+    a = torch.randn(n, n).to(dtype)
+    seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         a @ a
@@ -244,11 +276,13 @@ def matmul_speed(dtype: torch.dtype, n: int = 2048, repeats: int = 7) -> float:
     return 2 * n**3 / statistics.median(seconds)
 
 
-ELSEWHERE = """`PYTHONPATH=. python benchmarks/bench_steps.py` measures steps on a GPU and writes `training-gpu.md`, which is absent until it has
-run on one: images/s of eager, compiled and graph steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for
-one run at batch 32, 100,000 for eight), and determinism's cost there. Not measured either: the time of the whole study, one seed
-(target 60 minutes): `time snakemake --cores 8 report/summary.pdf --config scale=full`. `robustfl/training/steps/cuda_graph.py`, `cuda.py` have not run
-on a GPU."""
+ELSEWHERE = """`PYTHONPATH=. python benchmarks/bench_steps.py` measures steps on a GPU and writes
+`training-gpu.md`, which is absent until it has run on one: images/s of eager, compiled and graph
+steps at batch 32 and 128, of 1, 2, 4, 8 and 16 runs at once (targets: 30,000 for one run at batch
+32, 100,000 for eight), and determinism's cost there. Not measured either: the time of the whole
+study, one seed (target 60 minutes):
+`time snakemake --cores 8 report/summary.pdf --config scale=full`.
+`robustfl/training/steps/cuda_graph.py`, `cuda.py` have not run on a GPU."""
 
 
 def main() -> None:
@@ -275,8 +309,9 @@ def main() -> None:
     page = [
         "# Training: one epoch, ours beside a plain loop",
         "",
-        f"Made by `make bench-train` ({args.images} images of CIFAR-10, half of them trained on, {args.images // 5} test"
-        f" images, one thread, medians of {args.repeats} in turn). Machine: {describe()}. It is shared: ratios count.",
+        f"Made by `make bench-train` ({args.images} images of CIFAR-10, half of them trained on, "
+        f"{args.images // 5} test images, one thread, medians of {args.repeats} in turn). "
+        f"Machine: {describe()}. It is shared: ratios count.",
         "",
         *cpu_table(args.images, args.repeats, options),
         "",

@@ -25,8 +25,10 @@ from robustfl.study.record import write_text
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, resnet
 from robustfl.training.augment import Images
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import Data, EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 PRECISIONS = ("fp32", "bf16")
 MARGIN = {"cpu": 0.03, "cuda": 0.0}  # share of fp32's time that bf16 must save; fp32 is exact

@@ -24,10 +24,11 @@ from robustfl.study import record
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import energy_meter, resnet
 from robustfl.training.augment import Images
+from robustfl.training.data import Data
 from robustfl.training.epoch_selector import EpochSelector, Pretrained
 from robustfl.training.loop import Progress, TrainingError, train_epochs
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import Data, EagerSteps
+from robustfl.training.steps.eager import EagerSteps
 from robustfl.training.steps.raw_clusters import RawClusterSteps
 from robustfl.training.steps.reweight import ReweightSteps
 

@@ -1,9 +1,9 @@
 """The points that selection clusters: per-sample gradients in closed form, by one forward pass.
 
-For cross entropy on logits z = W h + b, the gradient of a point's own loss (never a batch mean: radii are
-measured in these units) with respect to the logits is the residual r = softmax(z) - onehot(y); with
-respect to the penultimate features h it is W^T r; with respect to the last layer's weights and bias it is
-the outer product of r and [h, 1].
+For cross entropy on logits z = W h + b, the gradient of a point's own loss (never a batch mean:
+radii are measured in these units) with respect to the logits is the residual
+r = softmax(z) - onehot(y); with respect to the penultimate features h it is W^T r; with respect to
+the last layer's weights and bias it is the outer product of r and [h, 1].
 Source: Katharopoulos and Fleuret, ICML 2018; Mirzasoleiman, Cao, Leskovec, NeurIPS 2020, section 3.
 """
 
@@ -19,23 +19,20 @@ from robustfl.selection import OuterProducts
 from robustfl.training import augment
 from robustfl.training.augment import Images
 from robustfl.training.inference import autocast, features
+from robustfl.training.resnet import feature_function, last_layer
 
 SPACES = ("gradient", "logit", "last_layer", "feature", "loss")
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one forward pass over a set of images tells. All tensors are on the images' device, in fp32.
+    """One forward pass over n images. All tensors are on the images' device, the floats in fp32."""
 
-    features: (n, d) penultimate features; logits: (n, classes); labels: (n,) int64, the given ones;
-    last: the (classes, d) weight of the last layer; scale: (n,) factor of each point's gradient, None = 1.
-    """
-
-    features: torch.Tensor
-    logits: torch.Tensor
-    labels: torch.Tensor
-    last: torch.Tensor
-    scale: torch.Tensor | None = None
+    features: torch.Tensor  # (n, d) penultimate features
+    logits: torch.Tensor  # (n, classes)
+    labels: torch.Tensor  # (n,) int64, the given ones
+    last: torch.Tensor  # (classes, d) weight of the last layer
+    scale: torch.Tensor | None = None  # (n,) factor of each point's gradient; None = 1
 
     @property
     def residual(self) -> torch.Tensor:
@@ -49,8 +46,9 @@ class Pass:
         return self.logits.argmax(1) == self.labels
 
     def points(self, space: str) -> torch.Tensor | OuterProducts:
-        """(n, d) points in a space: `gradient` (d = 64), `logit` (d = classes), `last_layer` (d = 650 for ten
-        classes, as factors), `feature` (d = 64) or `loss` (d = 1, each point's cross entropy).
+        """(n, d) points in a space: `gradient` (d = 64), `logit` (d = classes), `last_layer`
+        (d = 650 for ten classes, as factors), `feature` (d = 64) or `loss` (d = 1, each point's
+        cross entropy).
 
         Raises ValueError for an unknown space.
         """
@@ -62,19 +60,21 @@ class Pass:
             return F.cross_entropy(self.logits, self.labels, reduction="none")[:, None]
         if space == "gradient":
             return self.residual @ self.last
-        return (
-            OuterProducts(self.residual, self._inputs()) if space == "last_layer" else self.residual
-        )
+        if space == "last_layer":
+            return OuterProducts(self.residual, self._inputs())
+        return self.residual
 
     def mean_gradient(self, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(classes, d + 1) float64 weighted mean of the last layer's gradients at `index` (k,); weights: (k,)."""
+        """(classes, d + 1) float64 weighted mean of the last layer's gradients at some points.
+
+        index: (k,) int64; weights: (k,).
+        """
         share = weights.double() / weights.double().sum()
         return (self.residual[index].double() * share[:, None]).T @ self._inputs()[index].double()
 
     def _inputs(self) -> torch.Tensor:
-        return torch.cat(
-            [self.features, torch.ones_like(self.features[:, :1])], 1
-        )  # the bias is a weight
+        """(n, d + 1) inputs of the last layer, whose bias is the weight of a column of ones."""
+        return torch.cat([self.features, torch.ones_like(self.features[:, :1])], 1)
 
 
 @torch.inference_mode()
@@ -83,11 +83,12 @@ def forward(
 ) -> Pass:
     """A pass in eval mode, without augmentation; the model's mode is restored.
 
-    model: a module with `features` and its last layer `fc`, see `models.ResNet`. labels: (n,) int64, the
-    given ones. precision: of the features; logits and gradients are in fp32.
+    model: a module with `features` and its last layer `fc`, see `resnet.ResNet`. labels: (n,)
+    int64, the given ones. precision: of the features; logits and gradients are in fp32.
     """
     penultimate = features(model, images, precision)
-    return Pass(penultimate, model.fc(penultimate), labels, model.fc.weight.detach().clone())
+    last = last_layer(model)
+    return Pass(penultimate, last(penultimate), labels, last.weight.detach().clone())
 
 
 @torch.no_grad()
@@ -101,31 +102,38 @@ def forward_as_released(
     seed: int,
     epoch: int,
 ) -> Pass:
-    """A pass as the released code of CRUST makes it: in train mode, so that batch norm uses the statistics of
-    each batch and moves its running ones; on augmented images; gradients of the batch's *mean* loss.
+    """A pass as the released code of CRUST makes it.
 
-    The images go through in their order, `batch` at a time; their crops are drawn from (seed, epoch).
-    Source: `estimate_grads` of robust_cifar_train.py, published with Mirzasoleiman, Cao, Leskovec 2020.
+    The model is in train mode, so that batch norm uses the statistics of each batch and moves its
+    running ones; the images are augmented; the gradients are those of the batch's *mean* loss. The
+    images go through in their order, `batch` at a time; their crops are drawn from (seed, epoch).
+
+    labels: (n,) int64, the given ones. precision: of the features.
+    Source: `estimate_grads` of robust_cifar_train.py, published with Mirzasoleiman, Cao, Leskovec
+    2020.
     """
-    crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(
-        labels.device
-    )
-    training, parts = model.training, []
+    device = labels.device
+    crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(device)
+    run = feature_function(model)
+    training = model.training
+    parts = []
     model.train()
     try:
-        for index in torch.arange(len(images), device=labels.device).split(batch):
-            with autocast(labels.device, precision):
-                parts.append(model.features(images.augmented(index, crops)).float())
+        for index in torch.arange(len(images), device=device).split(batch):
+            with autocast(device, precision):
+                parts.append(run(images.augmented(index, crops)).float())
     finally:
         model.train(training)
 
+    # the mean over a batch divides the gradient of each of its points
     scale = torch.cat([part.new_full((len(part),), 1 / len(part)) for part in parts])
     penultimate = torch.cat(parts)
-    return Pass(penultimate, model.fc(penultimate), labels, model.fc.weight.detach().clone(), scale)
+    last = last_layer(model)
+    return Pass(penultimate, last(penultimate), labels, last.weight.detach().clone(), scale)
 
 
 def points(
     model: nn.Module, images: Images, labels: torch.Tensor, space: str, precision: str = "fp32"
-):
-    """The points of `forward` in one space: see `Pass.points`."""
+) -> torch.Tensor | OuterProducts:
+    """(n, d) points of `forward` in one space, see `Pass.points`."""
     return forward(model, images, labels, precision).points(space)

@@ -12,8 +12,8 @@ from robustfl.execution.run import Options, prepare, run_to_record
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.training import embeddings, resnet
-from robustfl.training.loop import partners_of
-from robustfl.training.steps.eager import Forgetting
+from robustfl.training.epoch_plan import partners_of
+from robustfl.training.steps.forgetting_events import Forgetting
 
 CPU = torch.device("cpu")
 
@@ -71,19 +71,19 @@ def test_mixing_partners_share_the_class_and_lambda_is_beta():
 
 
 def test_reweighting_is_the_meta_gradient(setting):
-    """weights ~ max(0, -d clean loss / d eps), here by finite differences in float64 with batch norm in training mode."""
+    """weights ~ max(0, -d clean loss / d eps), here by finite differences in float64, with batch
+    norm in training mode."""
     from robustfl.training.steps.reweight import ReweightSteps
 
     spec, data, model = setting
     steps = ReweightSteps(
         model.double(), data, dataclasses.replace(spec, steps="reweight", clean_set=12)
     )
-    images, clean = (
-        data.images.plain(0, 6).double(),
-        data.images.augmented(steps.clean, torch.full((108, 3), 4)).double(),
-    )
+    images = data.images.plain(0, 6).double()
+    clean = data.images.augmented(steps.clean, torch.full((108, 3), 4)).double()
     model.train()
-    parameters, lr = dict(model.named_parameters()), 0.05
+    parameters = dict(model.named_parameters())
+    lr = 0.05
 
     def clean_loss(eps):
         def logits(p, x):
@@ -91,16 +91,10 @@ def test_reweighting_is_the_meta_gradient(setting):
                 model, p | {n: b.clone() for n, b in model.named_buffers()}, (x,)
             )
 
-        loss = (
-            eps
-            * F.cross_entropy(logits(parameters, images), data.given_labels[:6], reduction="none")
-        ).sum()
-        moved = {
-            n: p - lr * g
-            for (n, p), g in zip(
-                parameters.items(), torch.autograd.grad(loss, list(parameters.values()))
-            )
-        }
+        given = data.given_labels[:6]
+        losses = F.cross_entropy(logits(parameters, images), given, reduction="none")
+        slopes = torch.autograd.grad((eps * losses).sum(), list(parameters.values()))
+        moved = {n: p - lr * g for (n, p), g in zip(parameters.items(), slopes)}
         return F.cross_entropy(logits(moved, clean), data.true_labels[steps.clean]).item()
 
     step = 1e-5

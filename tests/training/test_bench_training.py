@@ -1,4 +1,4 @@
-"""pytest-benchmark cases of training (`make bench`); skipped by `make test`, and never a bound on time."""
+"""pytest-benchmark cases of training (`make bench`); `make test` skips them, none bounds a time."""
 
 import dataclasses
 import importlib
@@ -13,7 +13,8 @@ from robustfl.execution.precision import Choice
 from robustfl.execution.run import Options, new_model, prepare
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, embeddings, inference
-from robustfl.training.steps.eager import EagerSteps, Plan
+from robustfl.training.epoch_plan import Plan
+from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
 SPEC = RunSpec(sample=True, model="resnet20", batch_size=128)

@@ -1,4 +1,7 @@
-"""GraphSteps against EagerSteps: its bookkeeping on any device, the graph itself where there is a CUDA device."""
+"""GraphSteps against EagerSteps.
+
+The bookkeeping is compared on any device, the graph itself where there is a CUDA device.
+"""
 
 import dataclasses
 import os
@@ -10,39 +13,45 @@ import torch
 from robustfl import cuda
 from robustfl.execution.run import Options, new_model, prepare, train_or_resume
 from robustfl.training import augment
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps
-from robustfl.training.steps.eager import EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 
 class Replayed(GraphSteps):
-    """Everything but the recording: a replay runs the step again. Shows order, counter, tail, warm-up and totals."""
+    """Everything but the capture: a replay runs the step again.
 
-    def _record(self):
+    Shows that order, counter, last batch, warm-up and totals are right.
+    """
+
+    def _capture(self):
         return self._full_step
 
 
 def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
-    """The totals, the final parameters and the forgetting scores of a few epochs, for each kind of steps."""
-    results, device = [], torch.device(device)
+    """For each kind of steps: totals, final parameters and forgetting scores of a few epochs."""
+    results = []
+    device = torch.device(device)
     for kind in kinds:
         with cuda.exclusive_stream(device):
             data, _ = prepare(spec, Options(cache=str(tmp_path)), device)
             model = new_model(spec, device)
-            steps, totals = kind(model, data, spec, track), []
+            steps = kind(model, data, spec, track)
+            totals = []
             for epoch in range(1, epochs + 1):
-                order = torch.randperm(
-                    len(data.images), generator=torch.Generator().manual_seed(epoch)
-                )[: 100 - epoch].to(device)
+                generator = torch.Generator().manual_seed(epoch)
+                order = torch.randperm(len(data.images), generator=generator)
+                order = order[: 100 - epoch].to(device)
                 weights = torch.linspace(0.5, 1.5, len(order), device=device)
                 crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
                 mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
                 totals.append(steps.run_epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
             assert kind is not GraphSteps or steps.graph is not None  # it did not fall back
+
             scores = steps.forgetting.scores(99).tolist() if track else []
             steps.close()
-            results.append(
-                (torch.stack(totals).cpu(), [p.detach().cpu() for p in model.parameters()], scores)
-            )
+            parameters = [p.detach().cpu() for p in model.parameters()]
+            results.append((torch.stack(totals).cpu(), parameters, scores))
     return results
 
 
@@ -100,7 +109,7 @@ def test_graph_of_a_tracked_run_under_deterministic_algorithms(tiny, tmp_path, d
     "CUBLAS_WORKSPACE_CONFIG" not in os.environ, reason="needs CUBLAS_WORKSPACE_CONFIG=:4096:8"
 )
 def test_runs_at_once_are_those_one_after_another(tiny, tmp_path, deterministic):
-    """Four runs in threads, recorded and replayed beside each other, and each by itself."""
+    """Four runs in threads, captured and replayed beside each other, and each by itself."""
     specs = [
         dataclasses.replace(tiny, seed=seed, method="facility_location", ratio=0.5)
         for seed in range(4)

@@ -18,7 +18,7 @@ def setting():
 
 
 def test_closed_form_is_autograd(setting):
-    """Row i is the gradient of the cross entropy of point i alone with respect to its own penultimate features."""
+    """Row i is the gradient of point i's own cross entropy by its own penultimate features."""
     model, images, labels = setting
     ours = embeddings.points(model, images, labels, "gradient")
     model.eval()

@@ -92,11 +92,15 @@ def test_a_network_derived_from_ours_keeps_its_own_features():
 
 def test_bf16_runs_on_a_processor_without_it():
     """As autocast does there; oneDNN is told to be such a processor's."""
-    code = (
-        "import torch; torch.set_num_threads(1); from test_inference import *;"
-        "model, images = trained('resnet8', 3), some_images(7, 3, 32);"
-        "torch.testing.assert_close(inference.features(model, images, 'bf16'), plain(model, images), rtol=0.1, atol=0.1)"
-    )
+    code = """
+import torch
+from test_inference import inference, plain, some_images, trained
+
+torch.set_num_threads(1)
+model, images = trained("resnet8", 3), some_images(7, 3, 32)
+features = inference.features(model, images, "bf16")
+torch.testing.assert_close(features, plain(model, images), rtol=0.1, atol=0.1)
+"""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": "tests/training"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
@@ -132,9 +136,8 @@ def test_evaluation_is_that_of_the_plain_network():
     model, images = trained("resnet8", 3), some_images(40, 3, 32)
     logits = model.fc(plain(model, images)).detach()
     labels = torch.where(torch.arange(40) % 2 == 0, logits.argmax(1), torch.arange(40) % 10)
-    place = (logits > logits.gather(1, labels[:, None])).sum(
-        1
-    )  # 0: the label has the largest logit
+    # the rank of the label's logit; 0: it is the largest
+    place = (logits > logits.gather(1, labels[:, None])).sum(1)
     measured = evaluate(model, images, labels)
     assert measured["loss"] == pytest.approx(
         nn.functional.cross_entropy(logits, labels).item(), rel=1e-5

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from robustfl.execution.run import Options, prepare, run_to_record, stratified, train_or_resume
 from robustfl.study import record
 from robustfl.training import resnet
-from robustfl.training.loop import Subset, TrainingError, epoch_order, interleaved, train_epochs
-from robustfl.training.steps.eager import EagerSteps, Plan, learning_rate
+from robustfl.training.epoch_plan import Plan, Subset, epoch_order, interleaved
+from robustfl.training.loop import TrainingError, train_epochs
+from robustfl.training.optim import learning_rate
+from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
 METHODS = [
@@ -51,16 +53,17 @@ def test_interleaving_visits_classes_by_rank():
 
 def test_greedy_order_and_shuffle(tiny):
     subset = Subset(np.arange(6), np.ones(6), np.array([0, 0, 0, 1, 1, 2]), {"covered": 1.0})
-    assert epoch_order(subset, dataclasses.replace(tiny, order="greedy"), 1).tolist() == [
-        0,
-        3,
-        5,
-        1,
-        4,
-        2,
-    ]
+    greedy = epoch_order(subset, dataclasses.replace(tiny, order="greedy"), 1)
+    assert greedy.tolist() == [0, 3, 5, 1, 4, 2]
     one, two, again = (epoch_order(subset, tiny, e).tolist() for e in (1, 2, 1))
     assert sorted(one) == list(range(6)) and one == again != two
+
+
+@pytest.mark.parametrize("order", ["greedy", "within_class"])
+def test_warm_up_is_shuffled_whatever_the_order(tiny, order):
+    subset = Subset(np.arange(6), np.ones(6), np.array([0, 0, 0, 1, 1, 2]), warmup=True)
+    shuffled = epoch_order(subset, tiny, 1).tolist()
+    assert epoch_order(subset, dataclasses.replace(tiny, order=order), 1).tolist() == shuffled
 
 
 def test_learning_rate_falls_after_its_milestones(tiny):
@@ -69,13 +72,11 @@ def test_learning_rate_falls_after_its_milestones(tiny):
 
 
 def test_a_step_is_weighted_sgd(tiny, options):
-    """One step against the formula written out: theta - lr (grad mean_i w_i l_i + weight decay theta)."""
+    """One step is theta - lr (grad mean_i w_i l_i + weight decay theta)."""
     data, _ = prepare(tiny, options, CPU)
     model, twin = (resnet.build("resnet8", 3, 10, seed=0) for _ in range(2))
-    index, weights = (
-        torch.arange(32),
-        torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2,
-    )
+    index = torch.arange(32)
+    weights = torch.rand(32, generator=torch.Generator().manual_seed(0)) * 2
     crops = torch.full((len(data.images), 3), 4)
     crops[:, 2] = 0
     totals = EagerSteps(model, data, tiny).run_epoch(Plan(index, weights, crops, lr=0.05))
@@ -283,7 +284,7 @@ def test_compiling_from_a_path_with_a_space_is_refused(tiny, options, tmp_path, 
 
 
 def test_training_learns(tiny, options, tmp_path):
-    """Real images are learned from 200 of them: images, labels, gradients and updates fit together."""
+    """200 real images are learned: images, labels, gradients and updates fit together."""
     spec = dataclasses.replace(
         tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05
     )

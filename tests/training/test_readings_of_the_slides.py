@@ -1,4 +1,4 @@
-"""The readings of the slides and of the released code, each against a restatement of what it says."""
+"""The readings of the slides and of the released code, each against a restatement of its text."""
 
 import dataclasses
 
@@ -11,16 +11,17 @@ from robustfl import rng
 from robustfl.execution.run import Options, new_model, prepare, run_to_record
 from robustfl.study import record
 from robustfl.training import augment, embeddings, resnet
-from robustfl.training.epoch_selector import EpochSelector
-from robustfl.training.loop import (
+from robustfl.training.epoch_plan import (
+    Plan,
     Subset,
     epoch_order,
     partners_as_released,
     plan_epoch,
-    train_epochs,
 )
+from robustfl.training.epoch_selector import EpochSelector
+from robustfl.training.loop import train_epochs
 from robustfl.training.metrics import effective_size, gradient_quality, training_fit
-from robustfl.training.steps.eager import EagerSteps, Plan
+from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ def test_within_classes_the_order_is_shuffled_and_classes_stay_interleaved(tiny)
 
 
 def test_another_shuffle_differs_in_the_order_alone(noisy, options):
-    """The A/A control: the same data, labels, start and crops; only the order of the points is another."""
+    """The A/A control: the same data, labels, start and crops; the points' order alone differs."""
     data, facts = prepare(noisy, options, CPU)
     other = dataclasses.replace(noisy, order_seed=1)
     again, other_facts = prepare(other, options, CPU)
@@ -84,7 +85,8 @@ def test_a_random_subset_can_be_drawn_once(noisy, options):
 
 
 def released_points(model, data, spec, epoch):
-    """`estimate_grads` stated anew: train mode, augmented batches in order, autograd of each batch's mean loss."""
+    """`estimate_grads` stated anew: train mode, augmented batches in order, autograd of each
+    batch's mean loss."""
     crops = augment.draw_crops(spec.seed, epoch, len(data.images), purpose="augment estimate")
     model.train()
     rows = []
@@ -144,7 +146,8 @@ def test_released_picks_are_row_sums_and_weights_class_sizes(noisy, options):
 
 
 def test_weights_can_be_normalised_in_each_batch(tiny, options):
-    """A step on weights that do not average to 1 descends sum w l / sum w, as the released code's does."""
+    """A step on weights that do not average to 1 descends sum w l / sum w, as the released code's
+    does."""
     spec = dataclasses.replace(tiny, normalise="batch")
     data, _ = prepare(spec, options, CPU)
     model, twin = (resnet.build("resnet8", 3, 10, seed=0) for _ in range(2))
@@ -197,8 +200,8 @@ def test_memorisation_against_a_hand_count():
 
 
 def test_columns_of_a_run_are_those_of_its_models(noisy, options):
-    """fit, fit_true and fit_false of each selection, against predictions made image by image; and the gradient error
-    against autograd's gradient of the last layer."""
+    """fit, fit_true and fit_false of each selection are those of the model's own predictions, and
+    the gradient error is that of autograd's gradient of the last layer."""
     spec = dataclasses.replace(noisy, method="centrality", ratio=0.4, weights="cluster")
     data, _ = prepare(spec, options, CPU)
     chooser, checked = EpochSelector(spec, data), []

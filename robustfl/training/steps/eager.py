@@ -2,105 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from robustfl.study.run_spec import RunSpec
-from robustfl.training.augment import Images
+from robustfl.training.data import Data
+from robustfl.training.epoch_plan import Plan
 from robustfl.training.inference import autocast
-
-
-@dataclass(frozen=True)
-class Data:
-    """A run's data on its device. given: (n,) labels as trained on, true: (n,) labels before noise, int64."""
-
-    images: Images
-    given_labels: torch.Tensor
-    true_labels: torch.Tensor
-    test: Images
-    test_labels: torch.Tensor
-    heldout: Images | None = None
-    heldout_labels: torch.Tensor | None = None  # given labels, noise included
-
-
-def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
-    """SGD with momentum, or Adam (Kingma and Ba 2015, torch's betas); both with L2 weight decay."""
-    if spec.optimizer == "adam":
-        graph = next(
-            model.parameters()
-        ).is_cuda  # a CUDA graph can hold the step only when its counter is on the device
-        return torch.optim.Adam(
-            model.parameters(),
-            spec.lr,
-            weight_decay=spec.weight_decay,
-            fused=True,
-            capturable=graph,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        spec.lr,
-        momentum=spec.momentum,
-        weight_decay=spec.weight_decay,
-        fused=True,
-    )
-
-
-def learning_rate(spec: RunSpec, epoch: int) -> float:
-    """Multistep schedule: lr * gamma ** (milestones passed); epoch counts from 1, a milestone m ends with epoch m."""
-    return spec.lr * spec.gamma ** sum(epoch > m for m in spec.milestones)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an epoch trains on, in order. All tensors are on the data's device."""
-
-    order: torch.Tensor  # (k,) int64 indices of images
-    weights: torch.Tensor  # (k,) float32 of mean 1
-    crops: torch.Tensor  # (n, 3) int64, see augment.draw_crops
-    lr: float
-    partners: torch.Tensor | None = None  # (k,) int64 images to mix in, where the spec mixes
-    mixup_lambda: torch.Tensor | None = (
-        None  # (k,) float32 share of the point's own image in the mix
-    )
+from robustfl.training.optim import make_optimizer
+from robustfl.training.steps.forgetting_events import Forgetting
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """torch.compile for one batch size. Raises ValueError where torch's own compiler call would break on its path."""
+    """The model under torch.compile, for batches of one size.
+
+    Raises ValueError where torch's path has a space: torch's own call of the compiler breaks there.
+    """
     if " " in torch.__path__[0]:
         raise ValueError(
             f"compiled must be false where torch's path has a space; got {torch.__path__[0]}"
         )
-    return torch.compile(model, dynamic=False)
-
-
-class Forgetting:
-    """Forgetting events of each image (Toneva et al., ICLR 2019): its given label was guessed right when it was trained on
-    last, and wrong the time after. An image that was never guessed right counts more than any number of events."""
-
-    def __init__(self, n: int, device: torch.device) -> None:
-        self.correct, self.learned = (
-            torch.zeros(n, dtype=torch.bool, device=device) for _ in range(2)
-        )
-        self.events = torch.zeros(n, dtype=torch.int64, device=device)
-
-    def see(self, index: torch.Tensor, hits: torch.Tensor) -> None:
-        """index: (b,) images of a batch, each once; hits: (b,) bool.
-
-        Written with scatters of a constant: deterministic writes by index read the index on the host, which a CUDA graph forbids.
-        """
-        n = len(self.correct)
-        seen = torch.zeros_like(self.correct).scatter_(0, index, True)
-        right = self.correct.new_zeros(n + 1).scatter_(0, torch.where(hits, index, n), True)[:n]
-        self.events += self.correct & seen & ~right
-        self.correct.copy_(torch.where(seen, right, self.correct))
-        self.learned |= right
-
-    def scores(self, most: int) -> torch.Tensor:
-        """(n,) events, `most` for images never learned."""
-        return torch.where(self.learned, self.events, most)
+    return cast(nn.Module, torch.compile(model, dynamic=False))
 
 
 class EagerSteps:
@@ -109,35 +34,39 @@ class EagerSteps:
     track: count forgetting events while training.
     """
 
-    setup = 0  # forward passes through the network before the first epoch, in images
+    setup = 0  # images passed through the network before the first epoch
 
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
-        self.model, self.data, self.spec = model, data, spec
+        self.model = model
+        self.data = data
+        self.spec = spec
         self.fast = compiled(model) if spec.compiled else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
-        self.forgetting = (
-            Forgetting(len(data.given_labels), data.given_labels.device) if track else None
-        )
+        n = len(data.given_labels)
+        self.forgetting = Forgetting(n, data.given_labels.device) if track else None
 
     def run_epoch(self, plan: Plan) -> torch.Tensor:
-        """Train in batches, each point's loss times its weight, mean over the batch; the tail batch is trained on too.
+        """Train in batches, the last and smaller one too. A batch's loss is the mean of each
+        point's loss times its weight.
 
-        Returns (3,) float64 on the device, sums over the epoch: weighted loss, hits on the given labels, hits on the true.
+        Returns (3,) float64 on the device, sums over the epoch: weighted loss, hits on the given
+        labels, hits on the true labels.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr
         self.model.train()
+
         totals = torch.zeros(3, dtype=torch.float64, device=plan.order.device)
         for start in range(0, len(plan.order), self.spec.batch_size):
             totals += self._batch(plan, slice(start, start + self.spec.batch_size))
         return totals
 
     def cost(self, points: int) -> tuple[int, int]:
-        """Forward and backward passes through the network, in images, of an epoch over so many points."""
+        """Images that an epoch over so many points passes forward and backward."""
         return points, points
 
     def close(self) -> None:
-        """Give back what only steps need; none is made afterwards."""
+        """Release what only steps need; the steps must not run afterwards."""
 
     def state_dict(self) -> dict:
         """What a checkpoint holds beside the model."""
@@ -145,16 +74,18 @@ class EagerSteps:
         return {"optimizer": self.optimizer.state_dict(), "forgetting": tracked}
 
     def load_state_dict(self, state: dict) -> None:
-        held = [group.get("capturable") for group in self.optimizer.param_groups]
+        """Go on from `state_dict`'s answer, which may come from another device."""
+        # whether a step can be captured depends on this device, not on the checkpoint's
+        groups = self.optimizer.param_groups
+        capturable = [group.get("capturable") for group in groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group, capturable in zip(
-            self.optimizer.param_groups, held
-        ):  # of this device, not of the checkpoint's
-            if capturable is not None:
-                group["capturable"] = capturable
+        for group, value in zip(self.optimizer.param_groups, capturable):
+            if value is not None:
+                group["capturable"] = value
+
         if self.forgetting:
-            for name, value in vars(self.forgetting).items():
-                value.copy_(state["forgetting"][name])
+            for name, tensor in vars(self.forgetting).items():
+                tensor.copy_(state["forgetting"][name])
 
     def _batch(self, plan: Plan, at: slice | torch.Tensor) -> torch.Tensor:
         """One step on the plan's positions `at`; its part of the epoch's totals."""
@@ -178,26 +109,27 @@ class EagerSteps:
     def _images(self, plan: Plan, at: slice | torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """(b, C, H, W) augmented images, mixed with their partners' where the plan has partners."""
         images = self.data.images.augmented(index, plan.crops)
-        if plan.partners is not None:
-            images = torch.lerp(
-                self.data.images.augmented(plan.partners[at], plan.crops),
-                images,
-                plan.mixup_lambda[at][:, None, None, None],
-            )
-        return images
+        if plan.partners is None or plan.mixup_lambda is None:
+            return images
+        partners = self.data.images.augmented(plan.partners[at], plan.crops)
+        share = plan.mixup_lambda[at][:, None, None, None]  # (b, 1, 1, 1) of the image itself
+        return torch.lerp(partners, images, share)
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """(b, classes) float32."""
+        # a compiled model is compiled for the full batch; the smaller last one runs as it is
+        model = self.fast if len(images) == self.spec.batch_size else self.model
         with autocast(images.device, self.spec.precision):
-            logits = (self.fast if len(images) == self.spec.batch_size else self.model)(images)
+            logits = model(images)
         return logits.float()
 
     def _tally(
         self, index: torch.Tensor, given: torch.Tensor, logits: torch.Tensor, losses: torch.Tensor
     ) -> torch.Tensor:
-        guess = logits.argmax(1)
-        hits = guess == given
+        """(3,) the batch's part of the epoch's totals; counts forgetting events where tracked."""
+        predicted = logits.argmax(1)
+        hits = predicted == given
         if self.forgetting:
             self.forgetting.see(index, hits)
-        return torch.stack(
-            [losses.sum(), hits.sum(), (guess == self.data.true_labels[index]).sum()]
-        )
+        hits_true = predicted == self.data.true_labels[index]
+        return torch.stack([losses.sum(), hits.sum(), hits_true.sum()])
