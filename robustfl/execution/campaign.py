@@ -6,7 +6,6 @@ on from its checkpoint. Nothing is kept but the records, so that a stop costs a 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustfl.data import DATASETS
+from robustfl.files import locked
 from robustfl.study import experiments, packed, record_list
 from robustfl.study.experiments import CONFIG_DIR, StudyError
 from robustfl.study.run_spec import RunSpec
@@ -182,14 +182,13 @@ class Campaign:
         Raises StudyError where another call trains into the same results.
         """
         results = Path(self.config["results"])
-        results.mkdir(parents=True, exist_ok=True)
-        with open(results / ".evidence.lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StudyError(
-                    f"results must have one `robustfl evidence` at a time; {results} has another"
-                ) from None
+
+        def refuse() -> None:
+            raise StudyError(
+                f"results must have one `robustfl evidence` at a time; {results} has another"
+            )
+
+        with locked(results / ".evidence.lock", waiting=refuse):
             threads = [threading.Thread(target=self._work) for _ in range(self.at_once)]
             for thread in threads:
                 thread.start()

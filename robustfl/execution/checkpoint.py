@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from robustfl.files import write_atomically
+
 MAGIC = b"robustfl-checkpoint 1 "
 
 
@@ -30,21 +32,11 @@ def pack(spec_hash: str, state: dict) -> bytes:
 
 
 def save(path: Path | str, packed: bytes) -> None:
-    """Write atomically; what was at `path` becomes `path` + .previous. Raises OSError with nothing lost (disk full)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, previous(path))
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write atomically; what was at `path` becomes `path` + .previous.
+
+    Raises OSError (disk full) with nothing lost.
+    """
+    write_atomically(path, packed, previous=previous(Path(path)))
 
 
 def load(path: Path | str, spec_hash: str) -> dict:
@@ -84,11 +76,3 @@ def remove(path: Path | str) -> None:
 
 def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ avx512 alone more slowly. The list of its instructions does not say by how much 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -21,7 +20,7 @@ import torch
 
 from robustfl import cuda
 from robustfl.execution.provenance import device_name
-from robustfl.study.record import write_text
+from robustfl.files import locked, write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, resnet
 from robustfl.training.augment import Images
@@ -196,15 +195,13 @@ def _flags() -> list[str]:
 
 def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, float]]]) -> dict:
     """The file's entries with one of `key`, written meanwhile by another run or probed now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         held = _read(path)
         if key not in held:
             images, seconds = probe()
             rounded = {p: float(f"{seconds[p]:.4g}") for p in PRECISIONS}
             held[key] = {"images": images, "seconds": rounded}
-            write_text(path, json.dumps(held, indent=1) + "\n")
+            write_atomically(path, json.dumps(held, indent=1) + "\n")
     return held
 
 

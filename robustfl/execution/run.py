@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import robustfl
 from robustfl import cuda, data, rng
 from robustfl.data import label_noise
 from robustfl.execution import checkpoint, precision, provenance
+from robustfl.files import locked
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.study.run_spec import RunSpec
@@ -128,15 +127,6 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
         "test_points": len(test),
     }
     return ready, facts
-
-
-@contextmanager
-def locked(path: Path):
-    """Hold an exclusive lock on `path` (made if absent); waits for another process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def run_to_record(

@@ -13,7 +13,6 @@ On a CUDA device processes take turns, so there the server does not fork: each r
 from __future__ import annotations
 
 import array
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ import time
 from pathlib import Path
 
 import robustfl
+from robustfl.files import locked
 
 START = 60.0  # seconds a client waits for a fresh server
 SERVER = "from robustfl import cli; from robustfl.execution import worker_server; worker_server.start(cli.main)"
@@ -88,8 +88,7 @@ def submit(argv: list[str], shared: bool = False) -> int | None:
 
 def _connect(path: Path, shared: bool) -> socket.socket:
     """A connection to the server, started if there is none. Raises OSError."""
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         deadline, server = time.monotonic() + START, None
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

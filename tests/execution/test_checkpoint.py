@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from robustfl import files
 from robustfl.execution import checkpoint
 from robustfl.execution.run import Options, run_to_record
 
@@ -51,7 +52,7 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "c.ckpt"
     checkpoint.save(path, checkpoint.pack("abc", STATE))
     monkeypatch.setattr(
-        checkpoint.os,
+        files.os,
         "fsync",
         lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
