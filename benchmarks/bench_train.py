@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustfl import data
 from robustfl.execution.precision import choose
-from robustfl.execution.run import Options, new_model, prepare
+from robustfl.execution.preparation import Options, new_model, prepare
 from robustfl.files import write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import resnet

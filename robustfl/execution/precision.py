@@ -247,7 +247,9 @@ def _steps(
     spec = RunSpec(model=model_name, batch_size=batch_size, precision=precision)
     model = resnet.build(model_name, shape[0], CLASSES, seed=0)
     kind = GraphSteps if device.type == "cuda" else EagerSteps
-    return kind(model.to(device, memory_format=torch.channels_last), data, spec)
+    # torch's stubs do not know the argument
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return kind(model, data, spec)
 
 
 def _plan(k: int, n: int, device: torch.device) -> Plan:

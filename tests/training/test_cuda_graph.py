@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from robustfl import cuda
-from robustfl.execution.run import Options, new_model, prepare, train_or_resume
+from robustfl.execution.preparation import Options, new_model, prepare
+from robustfl.execution.run import train_or_resume
 from robustfl.training import augment
 from robustfl.training.steps.cuda_graph import GraphSteps
 from robustfl.training.steps.eager import EagerSteps, Plan

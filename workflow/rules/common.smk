@@ -7,6 +7,7 @@ from functools import lru_cache
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
+from robustfl.execution.cli import spec_words as handed_on
 from robustfl.study import experiments as study
 from robustfl.study import packed
 
@@ -21,7 +22,7 @@ STUDY = study.load(config=config)
 FOLDERS = {f"{config['results']}/{STUDY.scale}/runs/{name}": spec for name, spec in STUDY.specs.items()}
 PACKED = {folder: str(path) for folder, spec in FOLDERS.items() if (path := packed.find(folder, spec))}
 RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
-# what the command line changed, handed on to every `robustfl` call
+# what the command line changed, handed on to the calls that gather records
 OVERRIDES = shlex.join(w for k, v in config.items() if v != PLAIN[k] for w in ("--set", f"{k}={json.dumps(v)}"))
 logger.info(f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
             + (f", {len(PACKED)} of them packed" if PACKED else "")
@@ -31,6 +32,12 @@ logger.info(f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUN
 @lru_cache
 def study_at(scale):
     return STUDY if scale == STUDY.scale else study.load(scale, config)
+
+
+def spec_words(wildcards):
+    """The run's spec and where its data lies: `robustfl train` reads no YAML."""
+    spec = study_at(wildcards.scale).spec(wildcards.name)
+    return shlex.join(handed_on(spec, config))
 
 
 def pretraining(wildcards):
