@@ -24,6 +24,56 @@ EXAMPLES = """examples:
 
 The whole study is one Snakemake target: snakemake --cores 4 report/summary.pdf"""
 
+# A command: its name, what adds its options to a parser, what does it, and a line of help.
+COMMANDS = (
+    # one run, and what the study knows of it
+    (
+        "train",
+        execution_cli.add_train_arguments,
+        execution_cli.train,
+        "train one run of the study and write its record",
+    ),
+    (
+        "runs",
+        study_cli.add_runs_arguments,
+        study_cli.runs,
+        "print the names of the study's runs, one per line",
+    ),
+    (
+        "show",
+        study_cli.add_show_arguments,
+        study_cli.show,
+        "print a run's full spec and the slide it belongs to, as YAML",
+    ),
+    # data sets and selection by themselves
+    ("data", data_cli.add_arguments, data_cli.main, "fetch or check the data sets"),
+    (
+        "select",
+        selection_cli.add_arguments,
+        selection_cli.main,
+        "select a weighted subset of points in .npy files",
+    ),
+    # many runs, and what is made of their records
+    (
+        "records",
+        study_cli.add_records_arguments,
+        study_cli.records,
+        "pack finished runs into files for git, unpack and list them",
+    ),
+    (
+        "evidence",
+        execution_cli.add_evidence_arguments,
+        execution_cli.evidence,
+        "train the runs of config/evidence.yaml, in order, going on after a stop",
+    ),
+    (
+        "report",
+        evidence_cli.add_report_arguments,
+        evidence_cli.report,
+        "gather the records: tables, figures, report",
+    ),
+)
+
 
 def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Run a command; returns the exit status: 0 done, 1 the work failed, 2 bad input.
@@ -57,46 +107,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"robustfl {robustfl.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    Run = Callable[[argparse.Namespace], int]
-
-    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    for name, add_arguments, run, text in COMMANDS:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
-        return sub
-
-    # one run, and what the study knows of it
-    execution_cli.add_train_arguments(
-        command("train", execution_cli.train, "train one run of the study and write its record")
-    )
-    study_cli.add_runs_arguments(
-        command("runs", study_cli.runs, "print the names of the study's runs, one per line")
-    )
-    study_cli.add_show_arguments(
-        command("show", study_cli.show, "print a run's full spec and its slide as YAML")
-    )
-
-    # data sets and selection by themselves
-    data_cli.add_arguments(command("data", data_cli.main, "fetch or check the data sets"))
-    selection_cli.add_arguments(
-        command("select", selection_cli.main, "select a weighted subset of points in .npy files")
-    )
-
-    # many runs, and what is made of their records
-    study_cli.add_records_arguments(
-        command(
-            "records",
-            study_cli.records,
-            "pack finished runs into files for git, unpack and list them",
-        )
-    )
-    execution_cli.add_evidence_arguments(
-        command(
-            "evidence",
-            execution_cli.evidence,
-            "train the runs of config/evidence.yaml, in order, going on after a stop",
-        )
-    )
-    evidence_cli.add_report_arguments(
-        command("report", evidence_cli.report, "gather the records: tables, figures, report")
-    )
+        add_arguments(sub)
     return parser

@@ -137,10 +137,13 @@ def _check_numbers(args: argparse.Namespace) -> None:
 def _order(args: argparse.Namespace) -> Order:
     """What the arguments ask for: the spec that they hand on, or the study's of that name."""
     if args.spec is not None:
-        spec, config, scale = _read_spec(args.spec), _machine(args.set), args.scale
+        spec = _read_spec(args.spec)
+        config = _machine(args.set)
+        scale = args.scale
     else:
         known, config = study_of(args)
-        spec, scale = known.spec(args.name), known.scale
+        spec = known.spec(args.name)
+        scale = known.scale
     if Path(args.name).name != args.name:
         raise ValueError(f"name must be one folder name; got {args.name!r}")
 

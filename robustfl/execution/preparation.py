@@ -133,7 +133,8 @@ def in_precision(
     begun: the precision of a checkpoint, which a run keeps to its end. Raises as `precision.choose`
     does.
     """
-    chosen, seconds = spec.precision, None
+    chosen = spec.precision
+    seconds = None
     if spec.precision == "auto":
         shape = data.DATASETS[spec.dataset].shape
         choice = precision.choose(device, spec.model, shape, spec.batch_size, options.cache)

@@ -151,16 +151,9 @@ def _train_or_resume(
     chooser = EpochSelector(resolved, ready, pretrained)
     steps = _steps(spec, resolved, model, ready, options, device)
 
-    # a checkpoint replaces all of their state
-    progress = Progress()
-    if state is not None:
-        model.load_state_dict(state["model"])
-        steps.load_state_dict(state["steps"])
-        chooser.load_state_dict(state["chooser"])
-        progress = Progress(**state["progress"])
-        options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
-
+    # where it stands, and who keeps it
     keeper = _Keeper(spec, saved, options, resolved.precision, model, steps, chooser)
+    progress = keeper.resume(state)
 
     def on_epoch(now: Progress) -> None:
         keeper.keep(now)
@@ -183,11 +176,7 @@ def _train_or_resume(
             f"device memory must hold the run; {device} ran out: {error}"
         ) from error
     except (KeyboardInterrupt, Interrupted):
-        keeper.save()
-        options.log(
-            f"interrupted after epoch {progress.epoch} of {spec.epochs}; "
-            "the same command goes on from there"
-        )
+        keeper.interrupted(progress)
         raise
     finally:
         steps.close()
@@ -209,7 +198,10 @@ def _steps(
 
 
 class _Keeper:
-    """Keeps a snapshot of the run after every epoch, and puts it on the disk when that is due."""
+    """Keeps a snapshot of the run after every epoch, and puts it on the disk when that is due.
+
+    The keys of its state are those of every checkpoint so far: a renamed one is lost to a resume.
+    """
 
     def __init__(
         self,
@@ -228,6 +220,16 @@ class _Keeper:
         self.parts: dict[str, Any] = {"model": model, "steps": steps, "chooser": chooser}
         self.snapshot = b""  # empty when the disk has it
         self.saved_at = time.monotonic()
+
+    def resume(self, state: dict | None) -> Progress:
+        """Put a checkpoint's state into the parts; its progress, or that of a run not yet begun."""
+        if state is None:
+            return Progress()
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        progress = Progress(**state["progress"])
+        self.options.log(f"going on after epoch {progress.epoch} of {self.spec.epochs}")
+        return progress
 
     def keep(self, progress: Progress) -> None:
         """Take the snapshot of the epoch that has ended; save it every so many epochs or seconds.
@@ -251,6 +253,14 @@ class _Keeper:
             checkpoint.save(self.path, self.snapshot)
             self.snapshot = b""
             self.saved_at = time.monotonic()
+
+    def interrupted(self, progress: Progress) -> None:
+        """Save what the next call goes on from, and say so."""
+        self.save()
+        self.options.log(
+            f"interrupted after epoch {progress.epoch} of {self.spec.epochs}; "
+            "the same command goes on from there"
+        )
 
 
 def model_path(spec: RunSpec, options: Options) -> Path:
