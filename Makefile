@@ -7,13 +7,14 @@ CORES ?= 4
 ENV := .venv/.complete
 # jobs of the workflow find the environment's python first; one thread each
 RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+PIP := PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q
 LINTED := robustfl tests benchmarks scripts
 HAS_GPU := .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-summary: $(ENV) ## set everything up, run the study at the configured scale, build report/summary.pdf
+summary: $(ENV) ## set everything up, run the study at the configured scale, build the PDF
 	$(RUN) snakemake --cores $(CORES) report/summary.pdf
 	@echo "report/summary.pdf is up to date"
 
@@ -26,17 +27,18 @@ lint: $(ENV) ## check style, format and types: ruff and mypy
 	$(RUN) mypy
 
 test-kernel: $(ENV) ## the tests of the GPU kernel on a machine without one, with Triton, 0.3 GB
-	.venv/bin/python -c 'import triton' 2> /dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
+	.venv/bin/python -c 'import triton' 2> /dev/null \
+		|| $(PIP) --no-deps -r tests/requirements-kernel.txt
 	$(RUN) python -m pytest tests/selection/test_selection_cuda.py
 
-evidence: $(ENV) ## train the runs that README's findings rest on (config/evidence.yaml); goes on after a stop
+evidence: $(ENV) ## train the runs that README's findings rest on; goes on after a stop
 	$(RUN) python -m robustfl evidence
 
 bench: $(ENV) ## measure the parts, with pytest-benchmark (minutes)
 	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"
 
 bench-select: $(ENV) ## measure selection beside other libraries (minutes)
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install -q -c constraints.txt -r benchmarks/requirements.txt
+	$(PIP) -c constraints.txt -r benchmarks/requirements.txt
 	$(RUN) python benchmarks/bench_select.py
 	$(RUN) python benchmarks/bench_select_scale.py
 	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_select_cuda.py; fi
@@ -49,11 +51,12 @@ faults: $(ENV) ## inject faults into real runs: kills, a full disk, damaged file
 	$(RUN) python tests/faults.py
 
 $(ENV): constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; got " + sys.version)'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \
+		and "Python 3.11 or newer is needed; got " + sys.version)'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --use-pep517 -r constraints.txt
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	$(PIP) --use-pep517 -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $(ENV)
 
 clean: ## remove the environment, logs, smoke results and the report

@@ -237,6 +237,8 @@ class Campaign:
                 if self.stopped or not self.queue:
                     return
                 job = self.queue.pop(0)
+
+            # a run that stop() has ended is neither done nor failed
             start = time.monotonic()
             status = self._train(job)
             if self.stopped:
@@ -256,8 +258,12 @@ class Campaign:
                 command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19)
             )
             self.running[log] = process
+            if self.stopped:  # stop() came while this process was being started
+                process.send_signal(signal.SIGTERM)
             status = process.wait()
             del self.running[log]
+
+        # packed and read back before the folder goes
         if status == 0:
             packed.pack(folder, job.name, job.spec)
             shutil.rmtree(folder)

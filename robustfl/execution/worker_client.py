@@ -80,12 +80,15 @@ def submit(argv: list[str], shared: bool = False) -> int | None:
     values = {"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}
     request = json.dumps(values).encode()
     with connection:
+        # the length, with descriptors of this process's streams beside it; then the request
         streams = array.array("i", [0, 1, 2]).tobytes()
         connection.sendmsg(
             [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
         )
         connection.sendall(request)
-        for number in SIGNALS:  # handed on to the run, whose answer is waited for
+
+        # signals are handed on to the run, whose answer is waited for
+        for number in SIGNALS:
             signal.signal(number, lambda number, frame: connection.send(bytes([number])))
         try:
             answer = connection.recv(4)

@@ -128,6 +128,8 @@ class Server:
     def accept(self) -> None:
         """Begin the run that a new client asks for."""
         client, _ = self.listener.accept()
+
+        # a child closes its copies of the other clients: each must see its own connection end
         if request := _receive(client):
             run = self.runs.begin(*request, client, list(self.clients.values()))
             self.clients[run] = client
@@ -140,6 +142,8 @@ class Server:
             word = client.recv(1)
         except ConnectionError:
             word = b""
+
+        # an ended connection stays readable for good, so it is watched no longer
         self.runs.signal(run, word[0] if word else signal.SIGTERM)
         if not word:
             self.watch.unregister(client)
@@ -160,6 +164,8 @@ def _receive(client: socket.socket) -> tuple[dict, array.array] | None:
     try:
         head, ancillary, _, _ = client.recvmsg(8, socket.CMSG_SPACE(3 * 4))
         size = int.from_bytes(head, "big")
+
+        # the streams come beside the first bytes, as descriptors of this process
         streams = array.array("i", ancillary[0][2])
         body = b""
         while len(body) < size:
@@ -181,6 +187,8 @@ class _Children:
     ) -> None:
         self.main = main
         self.inherited = inherited
+
+        # a handler, or the end of a child would not reach the wake-up descriptor
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(ping.fileno())
 
@@ -270,6 +278,8 @@ class _Threads:
         self.ping = ping
         self.cancelled: dict[threading.Thread, threading.Event] = {}
         self.done: list[tuple[threading.Thread, int]] = []
+
+        # print() of a run must reach its client, not the log of the server
         sys.stdout = _PerThread(sys.stdout, 1)  # type: ignore[assignment]
         sys.stderr = _PerThread(sys.stderr, 2)  # type: ignore[assignment]
 
@@ -292,7 +302,7 @@ class _Threads:
 
     def ended(self, runs: list[threading.Thread]) -> list[tuple[threading.Thread, int]]:
         done = [item for item in list(self.done) if item[0] in runs]
-        for item in done:
+        for item in done:  # threads append meanwhile: what is not listed yet stays
             self.done.remove(item)
             del self.cancelled[item[0]]
         return done

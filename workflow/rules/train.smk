@@ -1,6 +1,6 @@
-# One job = one run = one record; a packed record of the study's spec is restored, not trained. Data sets and pretrained
-# models are made on demand by the run itself and are no inputs: an absent input would retrain every finished run that
-# names it.
+# One job = one run = one record; a packed record of the study's spec is restored, not trained.
+# Data sets and pretrained models are made on demand by the run itself and are no inputs: an absent
+# input would retrain every finished run that names it.
 rule train:
     input:
         pretraining,
