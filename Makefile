@@ -1,54 +1,63 @@
-# make summary: set everything up, run the study at the configured scale, build report/summary.pdf
-# make test:    set everything up, run the tests
-# make test-kernel: the tests of the GPU kernel on a machine without one, with Triton, 0.3 GB
-# make evidence: train the runs that README's findings rest on, in order of worth; goes on after a stop (config/evidence.yaml)
-# make bench, bench-select, bench-train, faults: measurements, and faults injected into real runs (minutes each)
-.PHONY: summary test test-kernel evidence bench bench-select bench-train faults clean
+# `make` alone prints what the targets do: the words after their ##.
+.DEFAULT_GOAL := help
+.PHONY: help summary test lint test-kernel evidence bench bench-select bench-train faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
 ENV := .venv/.complete
 # jobs of the workflow find the environment's python first; one thread each
 RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+PIP := PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q
+LINTED := robustfl tests benchmarks scripts
 HAS_GPU := .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 
-summary: $(ENV)
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+summary: $(ENV) ## set everything up, run the study at the configured scale, build the PDF
 	$(RUN) snakemake --cores $(CORES) report/summary.pdf
 	@echo "report/summary.pdf is up to date"
 
-test: $(ENV)
+test: $(ENV) ## set everything up, run the tests
 	$(RUN) python -m pytest tests
 
-test-kernel: $(ENV)
-	.venv/bin/python -c 'import triton' 2> /dev/null || .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r tests/requirements-kernel.txt
+lint: $(ENV) ## check style, format and types: ruff and mypy
+	$(RUN) ruff check $(LINTED)
+	$(RUN) ruff format --check $(LINTED)
+	$(RUN) mypy
+
+test-kernel: $(ENV) ## the tests of the GPU kernel on a machine without one, with Triton, 0.3 GB
+	.venv/bin/python -c 'import triton' 2> /dev/null \
+		|| $(PIP) --no-deps -r tests/requirements-kernel.txt
 	$(RUN) python -m pytest tests/selection/test_selection_cuda.py
 
-evidence: $(ENV)
+evidence: $(ENV) ## train the runs that README's findings rest on; goes on after a stop
 	$(RUN) python -m robustfl evidence
 
-bench: $(ENV)
+bench: $(ENV) ## measure the parts, with pytest-benchmark (minutes)
 	$(RUN) python -m pytest tests -o addopts= --benchmark-only -m "not cuda"
 
-bench-select: $(ENV)
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install -q -c constraints.txt -r benchmarks/requirements.txt
+bench-select: $(ENV) ## measure selection beside other libraries (minutes)
+	$(PIP) -c constraints.txt -r benchmarks/requirements.txt
 	$(RUN) python benchmarks/bench_select.py
 	$(RUN) python benchmarks/bench_select_scale.py
 	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_select_cuda.py; fi
 
-bench-train: $(ENV)
+bench-train: $(ENV) ## measure an epoch of training beside a plain loop (minutes)
 	$(RUN) python benchmarks/bench_train.py
 	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_steps.py; fi
 
-faults: $(ENV)
+faults: $(ENV) ## inject faults into real runs: kills, a full disk, damaged files (minutes)
 	$(RUN) python tests/faults.py
 
 $(ENV): constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; got " + sys.version)'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \
+		and "Python 3.11 or newer is needed; got " + sys.version)'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --use-pep517 -r constraints.txt
-	PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	$(PIP) --use-pep517 -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $(ENV)
 
-clean:
+clean: ## remove the environment, logs, smoke results and the report
 	rm -rf .venv .snakemake build *.egg-info logs results/smoke report/summary.pdf

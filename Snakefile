@@ -1,5 +1,7 @@
-# The whole study: snakemake --cores 4 report/summary.pdf        (the plan alone: snakemake -n)
-# One run:         snakemake --cores 1 results/full/runs/NAME/metrics.json        (names: robustfl runs --scale full)
+# The whole study: snakemake --cores 4 report/summary.pdf
+# The plan alone:  snakemake -n
+# One run:         snakemake --cores 1 results/full/runs/NAME/metrics.json
+#                  (names: robustfl runs --scale full)
 from snakemake.utils import min_version
 
 min_version("9.0")

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from robustfl import cuda
-from robustfl.execution.run import new_model
+from robustfl.execution.preparation import new_model
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment
 from robustfl.training.augment import Images

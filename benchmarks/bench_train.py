@@ -32,8 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustfl import data
 from robustfl.execution.precision import choose
-from robustfl.execution.run import Options, new_model, prepare
-from robustfl.study.record import write_text
+from robustfl.execution.preparation import Options, new_model, prepare
+from robustfl.files import write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import resnet
 from robustfl.training.epoch_selector import EpochSelector
@@ -321,7 +321,7 @@ def main() -> None:
         "",
         ELSEWHERE,
     ]
-    write_text(args.page, "\n".join(page) + "\n")
+    write_atomically(args.page, "\n".join(page) + "\n")
     print(f"wrote {args.page}")
 
 

@@ -1,6 +1,8 @@
-"""Faults injected into real runs: afterwards every run is complete and identical to the undisturbed one, or refused.
+"""Faults injected into real runs: each is then complete and as the undisturbed one, or refused.
 
-python tests/faults.py [--kills 30]      (make faults; prints one line at the end, exit status 1 if anything was lost)
+python tests/faults.py [--kills 30]      (make faults)
+
+Prints one line at the end; the exit status is 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -126,10 +128,9 @@ class Faults:
         self.settle(name, out, *words)
 
     def servers(self) -> list[int]:
-        found = subprocess.run(
-            ["pgrep", "-f", f"worker_server.start.*{self.folder}"], capture_output=True, text=True
-        ).stdout
-        return [int(pid) for pid in found.split()]
+        command = ["pgrep", "-f", f"worker_server.start.*{self.folder}"]
+        pids = subprocess.run(command, capture_output=True, text=True).stdout
+        return [int(pid) for pid in pids.split()]
 
     def interrupted(self, out: Path) -> None:
         """A run with a checkpoint after its second epoch, ended there."""
@@ -168,12 +169,17 @@ def kills(f: Faults, count: int) -> None:
 
 
 def full_disk(f: Faults) -> None:
-    """A file-size quota stops the checkpoint (EFBIG) as a full disk would; no record, and the run goes on afterwards."""
+    """A file-size quota stops the checkpoint (EFBIG) as a full disk would.
+
+    There is no record, and the run goes on afterwards.
+    """
     out = f.folder / "disk"
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
-    f.refused(
-        "full disk", f.train(NAMES[2], out, "--no-worker", preexec_fn=limit), out, "File too large"
-    )
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    run = f.train(NAMES[2], out, "--no-worker", preexec_fn=limit)
+    f.refused("full disk", run, out, "File too large")
     f.settle(NAMES[2], out, "--no-worker")
 
 
@@ -181,9 +187,8 @@ def planted(f: Faults) -> None:
     """A NaN in one batch, and a device that reports it is out of memory."""
     for kind, message in (("nan", "training loss must be finite; got nan"), ("memory", "ran out")):
         out = f.folder / kind
-        f.refused(
-            kind, f.train(NAMES[2], out, "--no-worker", program=("-c", PLANT, kind)), out, message
-        )
+        run = f.train(NAMES[2], out, "--no-worker", program=("-c", PLANT, kind))
+        f.refused(kind, run, out, message)
         f.settle(NAMES[2], out)
 
 
@@ -198,10 +203,8 @@ def flipped_byte(f: Faults) -> None:
     body = bytearray(sample.read_bytes())
     body[len(body) // 2] ^= 1
     sample.write_bytes(bytes(body))
-    out, words = (
-        f.folder / "flipped",
-        ["train", NAMES[2], "--scale", "smoke", "--no-worker", "--out", str(f.folder / "flipped")],
-    )
+    out = f.folder / "flipped"
+    words = ["train", NAMES[2], "--scale", "smoke", "--no-worker", "--out", str(out)]
     run = subprocess.Popen(
         [sys.executable, "-m", "robustfl", *words],
         cwd=package,
@@ -231,7 +234,10 @@ def cut_checkpoints(f: Faults) -> None:
 
 
 def side_by_side(f: Faults) -> None:
-    """The same run started twice at once, and two snakemakes on one target: one record, the expected one."""
+    """The same run started twice at once, and two snakemakes on one target.
+
+    Either leaves one record, the expected one.
+    """
     out = f.folder / "twice"
     for run in [f.train(NAMES[0], out), f.train(NAMES[0], out, "--no-worker")]:
         run.communicate()

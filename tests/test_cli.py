@@ -1,11 +1,17 @@
+import dataclasses
 import json
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from robustfl.cli import main
+from robustfl.execution import checkpoint, run
+from robustfl.execution import cli as execution_cli
+from robustfl.study import experiments
 from robustfl.study.run_spec import RunSpec
 
 
@@ -157,9 +163,86 @@ def test_train_from_a_spec_file(tmp_path):
     assert json.loads((tmp_path / "run/metrics.json").read_text())["spec_hash"] == spec.hash
 
 
+SMALL = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32)
+
+
+@pytest.mark.parametrize("form", ["file", "text"])
+@pytest.mark.parametrize("worker", [[], ["--no-worker"]])
+def test_a_spec_trains_without_a_config_folder(tmp_path, monkeypatch, capfd, form, worker):
+    monkeypatch.chdir(tmp_path)
+    text = json.dumps(SMALL.asdict())
+    (tmp_path / "spec.json").write_text(text)
+    words = ["train", "mine", "--spec", "spec.json" if form == "file" else text, *worker]
+    assert main([*words, "--scale", "tiny", "--set", "results=here"]) == 0, capfd.readouterr().err
+    record = tmp_path / "here/tiny/runs/mine"
+    assert json.loads((record / "spec.json").read_text()) == SMALL.asdict()
+    assert (tmp_path / "cache").is_dir()
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("scale", [[], ["--scale", "auto"], ["--scale", "../up"]])
+def test_the_folder_of_a_spec_is_never_guessed(tmp_path, monkeypatch, capsys, scale):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mine", "--spec", json.dumps(SMALL.asdict()), *scale]) == 2
+    assert "--spec must come with --out, or with a --scale that names" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_spec_has_decided_is_not_set_beside_it(capsys):
+    words = ["train", "mine", "--spec", json.dumps(SMALL.asdict()), "--out", "nowhere"]
+    assert main([*words, "--set", "epochs=3"]) == 2
+    assert "(device, results, cache, data); got 'epochs=3'" in capsys.readouterr().err
+
+
+def test_a_spec_without_yaml_gets_the_config_s_own_machine():
+    config = experiments.read_yaml(Path("config/config.yaml"))
+    assert execution_cli.MACHINE == {key: config[key] for key in execution_cli.MACHINE}
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], {"graphs": True, "checkpoint_every": 10, "checkpoint_seconds": 60.0}),
+        (["--eager", "--checkpoint-every", "3"], {"graphs": False, "checkpoint_every": 3}),
+        (["--set", "data={source: folder, folder: d}"], {"source": "folder", "folder": "d"}),
+    ],
+)
+def test_options_of_a_run_are_those_of_the_command(tmp_path, monkeypatch, words, options):
+    given = []
+
+    def fake(spec, out, name, options, watch):
+        given.append(options)
+        return {"best_top1": 0.0, "last_top1": 0.0}
+
+    monkeypatch.setattr(run, "run_to_record", fake)
+    command = ["train", "mine", "--spec", json.dumps(SMALL.asdict()), "--no-worker"]
+    assert main([*command, "--out", str(tmp_path), *words]) == 0
+    assert {key: getattr(given[0], key) for key in options} == options
+
+
+def test_a_run_ends_after_the_epoch_in_which_it_should_stop(tmp_path):
+    spec = dataclasses.replace(SMALL, epochs=4)
+    words = ["train", "mine", "--spec", json.dumps(spec.asdict()), "--no-worker"]
+    words += ["--out", str(tmp_path / "run"), "--set", f"cache={tmp_path}/cache"]
+    answers = iter([False, True])
+    assert main(words, should_stop=lambda: next(answers)) == 128 + signal.SIGTERM
+    assert not (tmp_path / "run/metrics.json").exists()
+    state = checkpoint.load(tmp_path / "run/checkpoint.ckpt", spec.hash)
+    assert state["progress"]["epoch"] == 2
+    assert main(words) == 0
+    assert (tmp_path / "run/metrics.json").exists()
+
+
 def test_help_names_every_command():
     shown = subprocess.run(
         [sys.executable, "-m", "robustfl", "--help"], capture_output=True, text=True
     ).stdout
     for command in ("train", "runs", "show", "data", "select", "records", "report", "examples:"):
         assert command in shown
+
+
+def test_every_spec_of_the_study_is_handed_on_whole():
+    config = experiments.read_yaml(Path("config/config.yaml"))
+    for spec in experiments.load("full", {"seeds": [0, 3]}).specs.values():
+        words = execution_cli.spec_words(spec, config)
+        assert RunSpec.from_dict(json.loads(words[1])) == spec

@@ -6,7 +6,6 @@ rename, complete and verified, so that a reader never sees a part.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from robustfl.data import sample, source_torchvision
 from robustfl.data.base import KEYS, Arrays, DataError, Dataset
 from robustfl.data.cifar10 import CIFAR10
 from robustfl.data.fashion_mnist import FASHION_MNIST
+from robustfl.files import locked, sync_folder, write_atomically
 
 DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNIST}
 SOURCES = ("auto", "torchvision", "registry", "folder", "sample")
@@ -104,6 +104,7 @@ def fetch(
             _write(arrays, partial)
             shutil.rmtree(target, ignore_errors=True)  # a damaged one
             os.replace(partial, target)
+            sync_folder(target.parent)
         except OSError as error:
             raise DataError(
                 f"{target}: cache must be written; got {error}; free space or choose another"
@@ -213,11 +214,11 @@ def _write(arrays: Arrays, partial: Path) -> None:
     """The arrays and their source as files, on the disk before this returns."""
     partial.mkdir()
     for key, array in arrays.asdict().items():
-        with open(partial / f"{key}.npy", "wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-    (partial / "source.txt").write_text(arrays.source + "\n")
+        write_atomically(
+            partial / f"{key}.npy",
+            lambda file, array=array: np.save(file, array, allow_pickle=False),
+        )
+    write_atomically(partial / "source.txt", arrays.source + "\n")
 
 
 def _clear(target: Path) -> None:
@@ -230,17 +231,13 @@ def _clear(target: Path) -> None:
 @contextmanager
 def _lock(target: Path, log: Log) -> Iterator[None]:
     """Hold the data set's lock file; it is released when the process ends, however it ends."""
+    lock = target.with_name(f".{target.name}.lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = open(target.with_name(f".{target.name}.lock"), "a")
+        lock.touch()
     except OSError as error:
         raise DataError(
             f"{target.parent}: cache must be a writable directory; got {error}; choose another"
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"{target.name}: another process is fetching it; waiting")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(lock, lambda: log(f"{target.name}: another process is fetching it; waiting")):
         yield

@@ -1,12 +1,12 @@
-"""`make evidence`: the runs of config/evidence.yaml in their order of worth, two one-thread processes at a time.
+"""`make evidence`: the runs of config/evidence.yaml in order of worth, two processes at a time.
 
-A call starts, or goes on with, whatever is left: a finished run is packed into its record at once, a stopped one goes
-on from its checkpoint. Nothing is kept but the records, so that a stop costs a minute of each run under way.
+A call starts, or goes on with, whatever is left: a finished run is packed into its record at once,
+a stopped one goes on from its checkpoint. Nothing is kept but the records, so that a stop costs a
+minute of each run under way. Each process has one thread.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -17,18 +17,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustfl.data import DATASETS
+from robustfl.execution.cli import spec_words
+from robustfl.files import locked
 from robustfl.study import experiments, packed, record_list
 from robustfl.study.experiments import CONFIG_DIR, StudyError
 from robustfl.study.run_spec import RunSpec
 
-RATE = 60e9  # floating point operations a second of one core, until a record of this machine says better
+# floating point operations per second of one core, until a record of this machine says better
+RATE = 60e9
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One entry of evidence.yaml's `runs`: rows of a group (all, or those named, under all rules or some) on seeds."""
+    """One entry of evidence.yaml's `runs`: rows of a group on some seeds.
+
+    rows, rules: the labels and selection rules of the rows; empty = all.
+    """
 
     scale: str
     group: str
@@ -39,7 +46,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """A run to train. stage: the number, from 1, of the entry of evidence.yaml that wants it first."""
+    """A run to train. stage: the entry of evidence.yaml, counted from 1, that wants it first."""
 
     scale: str
     group: str
@@ -49,30 +56,37 @@ class Job:
 
 
 def stages(directory: Path = CONFIG_DIR) -> list[tuple[str, list[Stage]]]:
-    """(why, stages) of each entry of evidence.yaml. Raises StudyError for a key that a stage does not have."""
-    found = []
+    """(why, stages) of each entry of evidence.yaml.
+
+    Raises StudyError for a key that a stage does not have.
+    """
+    entries = []
     for entry in experiments.read_yaml(Path(directory) / "evidence.yaml"):
         try:
-            made = [
-                Stage(**{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()})
-                for run in entry["runs"]
-            ]
+            made = [_stage(run) for run in entry["runs"]]
         except TypeError as error:
             raise StudyError(f"evidence.yaml: {error}") from error
-        found.append((entry["why"], made))
-    return found
+        entries.append((entry["why"], made))
+    return entries
+
+
+def _stage(run: dict) -> Stage:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.items()}
+    return Stage(**values)
 
 
 def jobs(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
-    """Every run of evidence.yaml, in order, each once. Raises StudyError for a group, row or rule that is not there."""
-    found: dict[tuple[str, str], Job] = {}
+    """Every run of evidence.yaml, in order, each once.
+
+    Raises StudyError for a group, row or rule that is not there.
+    """
+    wanted: dict[tuple[str, str], Job] = {}
     for number, (_, entries) in enumerate(stages(directory), 1):
         for stage in entries:
             for name, spec in _runs(stage, config, directory):
-                found.setdefault(
-                    (stage.scale, name), Job(stage.scale, stage.group, name, spec, number)
-                )
-    return list(found.values())
+                job = Job(stage.scale, stage.group, name, spec, number)
+                wanted.setdefault((stage.scale, name), job)
+    return list(wanted.values())
 
 
 def _runs(stage: Stage, config: dict, directory: Path) -> Iterator[tuple[str, RunSpec]]:
@@ -113,11 +127,17 @@ def _finished(folder: Path, job: Job) -> bool:
 
 
 def images(spec: RunSpec) -> float:
-    """Forward passes that a run is worth, in images: a backward pass counts as two, a test as one an image."""
+    """Forward passes that a run is worth, in images.
+
+    A backward pass counts as two; a test is one pass per image.
+    """
     kind = DATASETS[spec.dataset]
     points = (spec.subset or kind.train_size) * (1 - spec.holdout)
     ratio = 1.0 if spec.method == "full" else (spec.ratio + (spec.final_ratio or spec.ratio)) / 2
     trained = points * (spec.warmup + (spec.epochs - spec.warmup) * ratio)
+
+    # passes over all points, for what is selected and what is only looked at
+    looks: float
     if spec.pretrained:
         looks = 1
     elif spec.method in ("full", "random") and spec.weights in ("uniform", "class"):
@@ -137,42 +157,50 @@ def work(spec: RunSpec) -> float:
 
 
 def rate(config: dict) -> float:
-    """Floating point operations a second that finished runs reached on this processor; RATE before the first."""
+    """Floating point operations per second that finished runs reached on this processor.
+
+    RATE before the first of them.
+    """
     from robustfl.execution.provenance import device_name
 
-    here, done, seconds = device_name(), 0.0, 0.0
+    here = device_name()
+    done = 0.0
+    seconds = 0.0
     for folder in sorted(Path(config["results"]).glob("*/")):
-        for _, held in record_list.records(folder):
-            if held.metrics["provenance"]["device_name"] == here:
-                done += work(held.spec)
-                seconds += sum(held.metrics["seconds"].values())
+        for _, record in record_list.records(folder):
+            if record.metrics["provenance"]["device_name"] == here:
+                done += work(record.spec)
+                seconds += sum(record.metrics["seconds"].values())
     return done / seconds if seconds else RATE
 
 
 def plan(config: dict, at_once: int) -> list[str]:
     """Lines that say what is left of each entry of evidence.yaml, and for about how long."""
-    remaining, speed = left(config), rate(config)
-    said, total = [], 0.0
+    remaining = left(config)
+    speed = rate(config)
+    lines = []
+    total = 0.0
     for number, (why, _) in enumerate(stages(), 1):
         mine = [job for job in remaining if job.stage == number]
         hours = sum(work(job.spec) for job in mine) / speed / 3600
         total += hours
-        said.append(
-            f"{number}. {why}: " + (f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done")
-        )
-    return [
-        *said,
-        f"left: {len(remaining)} runs, {total:.1f} core-hours, {total / at_once:.1f} hours {at_once} at once",
-    ]
+        amount = f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done"
+        lines.append(f"{number}. {why}: {amount}")
+
+    summary = f"left: {len(remaining)} runs, {total:.1f} core-hours"
+    return [*lines, f"{summary}, {total / at_once:.1f} hours {at_once} at once"]
 
 
 class Campaign:
-    """Trains what is left, `at_once` processes at a time; stop() ends them, each with a checkpoint."""
+    """Trains what is left, `at_once` processes at a time; stop() ends them with checkpoints."""
 
-    def __init__(self, config: dict, at_once: int, overrides: list[str]) -> None:
-        self.config, self.at_once, self.overrides = config, at_once, overrides
+    def __init__(self, config: dict, at_once: int) -> None:
+        self.config = config
+        self.at_once = at_once
         self.queue = left(config)
-        self.total, self.failed, self.stopped = len(self.queue), [], False
+        self.total = len(self.queue)
+        self.failed: list[Job] = []
+        self.stopped = False
         self.running: dict[Path, subprocess.Popen] = {}
         self.lock = threading.Lock()
 
@@ -182,14 +210,13 @@ class Campaign:
         Raises StudyError where another call trains into the same results.
         """
         results = Path(self.config["results"])
-        results.mkdir(parents=True, exist_ok=True)
-        with open(results / ".evidence.lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StudyError(
-                    f"results must have one `robustfl evidence` at a time; {results} has another"
-                ) from None
+
+        def refuse() -> None:
+            raise StudyError(
+                f"results must have one `robustfl evidence` at a time; {results} has another"
+            )
+
+        with locked(results / ".evidence.lock", waiting=refuse):
             threads = [threading.Thread(target=self._work) for _ in range(self.at_once)]
             for thread in threads:
                 thread.start()
@@ -210,6 +237,8 @@ class Campaign:
                 if self.stopped or not self.queue:
                     return
                 job = self.queue.pop(0)
+
+            # a run that stop() has ended is neither done nor failed
             start = time.monotonic()
             status = self._train(job)
             if self.stopped:
@@ -219,28 +248,23 @@ class Campaign:
     def _train(self, job: Job) -> int:
         log = Path("logs") / "evidence" / job.scale / f"{job.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "robustfl",
-            "train",
-            job.name,
-            "--scale",
-            job.scale,
-            "--no-worker",
-        ]
-        for item in (*self.overrides, f"seeds=[{job.spec.seed}]", f"groups=[{job.group}]"):
-            command += ["--set", item]
+        folder = folder_of(job, self.config)
+        command = [sys.executable, "-m", "robustfl", "train", job.name, "--no-worker"]
+        command += [*spec_words(job.spec, self.config), "--out", str(folder)]
 
+        # the lowest priority, so that whoever works on the machine does not notice
         with open(log, "a") as file:
             process = subprocess.Popen(
                 command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19)
             )
             self.running[log] = process
+            if self.stopped:  # stop() came while this process was being started
+                process.send_signal(signal.SIGTERM)
             status = process.wait()
             del self.running[log]
+
+        # packed and read back before the folder goes
         if status == 0:
-            folder = folder_of(job, self.config)
             packed.pack(folder, job.name, job.spec)
             shutil.rmtree(folder)
         return status

@@ -1,7 +1,8 @@
-"""Checkpoints that survive kill -9: written whole or not at all, checksummed, never silently used when wrong.
+"""Checkpoints that survive kill -9: written whole or not at all, and checked when they are read.
 
-File: one line `robustfl-checkpoint 1 <sha256 of the rest>`, then torch.save of {"spec_hash", "state"}. The last two are
-kept, so that a run whose newest one is damaged goes on from the one before. Loading executes nothing (weights_only).
+File: one line `robustfl-checkpoint 1 <sha256 of the rest>`, then torch.save of {"spec_hash",
+"state"}. The last two are kept, so that a run whose newest one is damaged goes on from the one
+before. Loading executes nothing (weights_only).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+from robustfl.files import write_atomically
+
 MAGIC = b"robustfl-checkpoint 1 "
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is damaged or belongs to another run; the message names the file and the reason."""
+    """A checkpoint is damaged or another run's; the message names the file and the reason."""
 
 
 def pack(spec_hash: str, state: dict) -> bytes:
@@ -30,25 +33,18 @@ def pack(spec_hash: str, state: dict) -> bytes:
 
 
 def save(path: Path | str, packed: bytes) -> None:
-    """Write atomically; what was at `path` becomes `path` + .previous. Raises OSError with nothing lost (disk full)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, previous(path))
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write atomically; what was at `path` becomes `path` + .previous.
+
+    Raises OSError (disk full) with nothing lost.
+    """
+    write_atomically(path, packed, previous=previous(Path(path)))
 
 
 def load(path: Path | str, spec_hash: str) -> dict:
-    """The state saved under this spec hash. Raises CheckpointError (damaged, foreign), FileNotFoundError."""
+    """The state saved under this spec hash.
+
+    Raises CheckpointError (damaged, or another run's) and FileNotFoundError.
+    """
     head, _, body = Path(path).read_bytes().partition(b"\n")
     if not head.startswith(MAGIC):
         raise CheckpointError(f"{path} must begin as a checkpoint; got {head[:24]!r}")
@@ -56,20 +52,25 @@ def load(path: Path | str, spec_hash: str) -> dict:
         raise CheckpointError(
             f"{path} must match its checksum; its {len(body)} bytes do not (damaged or cut short)"
         )
-    held = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
-    if held["spec_hash"] != spec_hash:
-        raise CheckpointError(f"{path} must belong to spec {spec_hash}; got {held['spec_hash']}")
-    return held["state"]
+
+    saved = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+    if saved["spec_hash"] != spec_hash:
+        raise CheckpointError(f"{path} must belong to spec {spec_hash}; got {saved['spec_hash']}")
+    return saved["state"]
 
 
 def last_good(path: Path | str, spec_hash: str, log: Callable[[str], None] = print) -> dict | None:
-    """State of the newest usable checkpoint, None if there is none. A bad one is named and set aside as *.rejected."""
+    """State of the newest usable checkpoint, None if there is none.
+
+    A bad one is named in the log and set aside as *.rejected.
+    """
     for candidate in (Path(path), previous(Path(path))):
         try:
             return load(candidate, spec_hash)
         except FileNotFoundError:
             continue
         except CheckpointError as error:
+            # kept for whoever wants to know what damaged it
             aside = candidate.with_name(candidate.name + ".rejected")
             os.replace(candidate, aside)
             log(f"checkpoint refused: {error}; set aside as {aside.name}")
@@ -83,12 +84,5 @@ def remove(path: Path | str) -> None:
 
 
 def previous(path: Path) -> Path:
+    """Where the checkpoint before the newest one is kept."""
     return path.with_name(path.name + ".previous")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

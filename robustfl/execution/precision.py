@@ -2,12 +2,11 @@
 
 A processor with amx_bf16 multiplies bf16 matrices several times faster than fp32 ones, one with
 avx512 alone more slowly. The list of its instructions does not say by how much a step gains, so
-`choose` takes the time of real steps, once a machine.
+`choose` takes the time of real steps, once per machine.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -21,7 +20,7 @@ import torch
 
 from robustfl import cuda
 from robustfl.execution.provenance import device_name
-from robustfl.study.record import write_text
+from robustfl.files import locked, write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, resnet
 from robustfl.training.augment import Images
@@ -77,13 +76,15 @@ def choose(
     """
     if not _has_bf16(device):
         return Choice("fp32", {}, 0)
-    path, key = Path(cache) / "precision.json", _key(device, model_name, shape, batch_size)
-    held = _read(path)
-    if key not in held:
-        ask = probe or measure
-        held = _remember(path, key, lambda: ask(device, model_name, shape, batch_size))
 
-    entry = held[key]
+    path = Path(cache) / "precision.json"
+    key = _key(device, model_name, shape, batch_size)
+    entries = _read(path)
+    if key not in entries:
+        ask = probe or measure
+        entries = _remember(path, key, lambda: ask(device, model_name, shape, batch_size))
+
+    entry = entries[key]
     seconds = entry["seconds"]
     faster = seconds["bf16"] < (1 - MARGIN[device.type]) * seconds["fp32"]
     return Choice("bf16" if faster else "fp32", seconds, entry["images"])
@@ -119,7 +120,8 @@ def measure(
     On a GPU the steps are replays of a recorded graph at the full batch size, since eager ones
     take Python's time in either precision. This has not run on a GPU.
     """
-    start, on_gpu = clock(), device.type == "cuda"
+    start = clock()
+    on_gpu = device.type == "cuda"
     largest = batch_size if on_gpu else min(batch_size, LARGEST)
     count = REPLAYS if on_gpu else 1  # steps to a measurement
 
@@ -129,7 +131,8 @@ def measure(
 
         def both(images: int) -> dict[str, float]:
             """Seconds of a step of so many images in each precision; waits for the device."""
-            seconds, plan = {}, _plan(count * images, len(data.given_labels), device)
+            seconds = {}
+            plan = _plan(count * images, len(data.given_labels), device)
             for precision, steps in ways.items():
                 begin = clock()
                 steps.run_epoch(plan).tolist()
@@ -142,12 +145,11 @@ def measure(
             rounds = [both(images)]
 
             # a larger batch, where its warm-up and rounds fit
-            left, an_image = BUDGET - (clock() - start), sum(rounds[0].values()) / images
-            wider = images
-            while wider < largest and (ROUNDS + 1.5) * an_image * min(2 * wider, largest) <= left:
-                wider = min(2 * wider, largest)
+            left = BUDGET - (clock() - start)
+            wider = _widest(images, largest, sum(rounds[0].values()) / images, left)
             if wider > images:
-                images, rounds = wider, []
+                images = wider
+                rounds = []
                 both(images)
 
             while len(rounds) < ROUNDS and not (clock() - start > BUDGET and _clear(rounds)):
@@ -156,6 +158,16 @@ def measure(
             for steps in ways.values():
                 steps.close()
     return images, {p: min(seconds[p] for seconds in rounds) for p in PRECISIONS}
+
+
+def _widest(images: int, largest: int, an_image: float, left: float) -> int:
+    """The largest doubling of a batch whose warm-up and rounds take no more than `left` seconds.
+
+    an_image: seconds that an image takes in both precisions together.
+    """
+    while images < largest and (ROUNDS + 1.5) * an_image * min(2 * images, largest) <= left:
+        images = min(2 * images, largest)
+    return images
 
 
 def _clear(rounds: list[dict[str, float]]) -> bool:
@@ -198,34 +210,34 @@ def _flags() -> list[str]:
 
 def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, float]]]) -> dict:
     """The file's entries with one of `key`, written meanwhile by another run or probed now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        held = _read(path)
-        if key not in held:
+    with locked(path.with_suffix(".lock")):
+        # another run may have probed while this one waited
+        entries = _read(path)
+        if key not in entries:
             images, seconds = probe()
             rounded = {p: float(f"{seconds[p]:.4g}") for p in PRECISIONS}
-            held[key] = {"images": images, "seconds": rounded}
-            write_text(path, json.dumps(held, indent=1) + "\n")
-    return held
+            entries[key] = {"images": images, "seconds": rounded}
+            write_atomically(path, json.dumps(entries, indent=1) + "\n")
+    return entries
 
 
 def _read(path: Path) -> dict[str, dict]:
     """The sound entries of the file; none where it is absent, cut or another's."""
     try:
-        held = json.loads(path.read_text())
+        entries = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    if not isinstance(held, dict):
+    if not isinstance(entries, dict):
         return {}
-    return {key: entry for key, entry in held.items() if _sound(entry)}
+    return {key: entry for key, entry in entries.items() if _sound(entry)}
 
 
 def _sound(entry: object) -> bool:
     """An entry is as `_remember` writes it: images >= 1, positive finite seconds of both."""
     if not isinstance(entry, dict) or set(entry) != {"images", "seconds"}:
         return False
-    images, seconds = entry["images"], entry["seconds"]
+    images = entry["images"]
+    seconds = entry["seconds"]
     if type(images) is not int or images < 1:
         return False
     if not isinstance(seconds, dict) or set(seconds) != set(PRECISIONS):
@@ -239,7 +251,8 @@ def _sound(entry: object) -> bool:
 def _random_data(n: int, shape: Shape, device: torch.device) -> Data:
     """n images of random pixels and labels, from a generator of their own."""
     r = np.random.default_rng(0)
-    pixels, grey = r.integers(0, 256, (n, *shape), dtype=np.uint8), (0.5,) * shape[0]
+    pixels = r.integers(0, 256, (n, *shape), dtype=np.uint8)
+    grey = (0.5,) * shape[0]
     images = Images.of(pixels, grey, grey, device)
     labels = torch.from_numpy(r.integers(0, CLASSES, n)).to(device)
     return Data(images, labels, labels, images, labels)
@@ -252,7 +265,9 @@ def _steps(
     spec = RunSpec(model=model_name, batch_size=batch_size, precision=precision)
     model = resnet.build(model_name, shape[0], CLASSES, seed=0)
     kind = GraphSteps if device.type == "cuda" else EagerSteps
-    return kind(model.to(device, memory_format=torch.channels_last), data, spec)
+    # torch's stubs do not know the argument
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return kind(model, data, spec)
 
 
 def _plan(k: int, n: int, device: torch.device) -> Plan:

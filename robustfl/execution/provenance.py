@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,15 @@ import torch
 
 import robustfl
 
+CPU = torch.device("cpu")
 
-@lru_cache
+
 def git_commit() -> str:
-    """Commit of the checkout the package runs from, `+changes` if files differ from it; ROBUSTFL_COMMIT, where set,
-    speaks for a copy without git; `unknown` otherwise."""
+    """Commit of the checkout the package runs from, `+changes` if files differ from it.
+
+    ROBUSTFL_COMMIT, where set, speaks for a copy without git; `unknown` otherwise. Asked anew by
+    every run: a commit may come while a worker lives.
+    """
     if "ROBUSTFL_COMMIT" in os.environ:
         return os.environ["ROBUSTFL_COMMIT"]
 
@@ -35,7 +38,7 @@ def git_commit() -> str:
         return "unknown"
 
 
-def device_name(device: torch.device = torch.device("cpu")) -> str:
+def device_name(device: torch.device = CPU) -> str:
     """What the device calls itself: the GPU's name, or the processor's model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -49,7 +52,10 @@ def device_name(device: torch.device = torch.device("cpu")) -> str:
 
 
 def collect(device: torch.device, **more) -> dict:
-    """Provenance of a run that ends now on `device`; `more` adds keys (data and label hashes, begin)."""
+    """Provenance of a run that ends now on `device`.
+
+    more: further keys (data and label hashes, begin).
+    """
     return {
         "package": robustfl.__version__,
         "commit": git_commit(),

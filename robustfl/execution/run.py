@@ -1,29 +1,27 @@
-"""One run, from spec to record: the only place where data, noise, model, selection and training are wired together."""
+"""One run, from spec to record: data, noise, model, selection and training meet here alone."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 import robustfl
-from robustfl import cuda, data, rng
-from robustfl.data import label_noise
-from robustfl.execution import checkpoint, precision, provenance
+from robustfl import cuda, data
+from robustfl.execution import checkpoint, provenance
+from robustfl.execution.preparation import Options, in_precision, new_model, pick_device, prepare
+from robustfl.files import locked
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import energy_meter, resnet
-from robustfl.training.augment import Images
 from robustfl.training.data import Data
 from robustfl.training.epoch_selector import EpochSelector, Pretrained
 from robustfl.training.loop import Progress, TrainingError, train_epochs
@@ -32,112 +30,14 @@ from robustfl.training.steps.eager import EagerSteps
 from robustfl.training.steps.raw_clusters import RawClusterSteps
 from robustfl.training.steps.reweight import ReweightSteps
 
-# A new way to train an epoch = one file and one line here (and its name in spec.STEPS).
+# A new way to train an epoch = one file and one line here (and its name in run_spec.STEPS).
 STEPS = {"plain": EagerSteps, "reweight": ReweightSteps, "raw_clusters": RawClusterSteps}
+
+Watch = Callable[[Progress], object]  # called after each epoch
 
 
 class Interrupted(BaseException):
     """Raised into a run by a signal handler: the run saves its last finished epoch and ends."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How and where to run: nothing here may change a number."""
-
-    device: str = "auto"  # auto | cpu | cuda
-    cache: str = "cache"
-    source: str = "auto"  # of data sets, see robustfl.data.load
-    folder: str | None = None
-    checkpoint_every: int = 10  # epochs, at most ...
-    checkpoint_seconds: float = (
-        60.0  # ... and after the epoch in which so many have passed since the last one
-    )
-    graphs: bool = True  # CUDA graphs on a GPU; False = eager steps, the reference
-    log: Callable[[str], None] = print
-
-
-def pick_device(name: str) -> torch.device:
-    """auto -> cuda where there is one. Raises ValueError when cuda is asked for and absent."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be present; got cuda, and torch sees no CUDA device")
-    return torch.device(
-        "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"
-    )
-
-
-def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Sorted indices of `size` points (0 = all), each class with its share; the largest remainders fill up."""
-    if not size or size >= len(labels):
-        return np.arange(len(labels))
-    order = generator.permutation(len(labels))
-    rank = np.empty(len(labels))
-    for c in np.unique(
-        labels
-    ):  # position within its class as a share of the class: the smallest shares are taken
-        members = order[labels[order] == c]
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(rank, kind="stable")[:size])
-
-
-def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
-    """Data on the device and what provenance says of it. Raises data.DataError."""
-    kind = data.DATASETS[spec.dataset]
-    source = "sample" if spec.sample else options.source
-    arrays = data.load(
-        spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log
-    )
-    true = arrays.train_labels.astype(np.int64)
-    noisy, measured = label_noise.apply(
-        true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map
-    )
-    keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
-    test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
-    if not 0 < round((1 - spec.holdout) * len(keep)) or spec.clean_set > len(keep):
-        raise ValueError(
-            f"holdout and clean_set must leave training points; got {spec.holdout}, {spec.clean_set} of {len(keep)}"
-        )
-    shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
-    held, kept = (
-        np.sort(shuffled[: round(spec.holdout * len(keep))]),
-        np.sort(shuffled[round(spec.holdout * len(keep)) :]),
-    )
-
-    def images(of: np.ndarray) -> Images:
-        return Images.of(of, kind.mean, kind.std, device)
-
-    def labels(of: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(of.astype(np.int64)).to(device)
-
-    ready = Data(
-        images(arrays.train_images[kept]),
-        labels(noisy[kept]),
-        labels(true[kept]),
-        images(arrays.test_images[test]),
-        labels(arrays.test_labels[test]),
-        images(arrays.train_images[held]) if len(held) else None,
-        labels(noisy[held]) if len(held) else None,
-    )
-    facts = {
-        "data_source": arrays.source,
-        "data_hashes": arrays.hashes,
-        "noise_measured": measured,
-        "label_hash": hashlib.sha256(noisy[kept].tobytes()).hexdigest(),
-        "train_points": len(kept),
-        "heldout_points": len(held),
-        "test_points": len(test),
-    }
-    return ready, facts
-
-
-@contextmanager
-def locked(path: Path):
-    """Hold an exclusive lock on `path` (made if absent); waits for another process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def run_to_record(
@@ -145,27 +45,30 @@ def run_to_record(
     out: Path | str,
     name: str,
     options: Options,
-    watch: Callable = lambda progress: None,
+    watch: Watch = lambda progress: None,
 ) -> dict:
-    """Train `spec` and write its record into `out`; returns the metrics. A complete record of this spec is kept as is.
+    """Train `spec` and write its record into `out`; returns the metrics.
 
-    watch(progress) is called after each epoch. Raises TrainingError, data.DataError, record.RecordError, OSError; none
-    of them leaves a metrics.json.
+    A complete record of this spec is kept as it is. watch(progress) is called after each epoch.
+    Raises TrainingError, data.DataError, record.RecordError, OSError; none of them leaves a
+    metrics.json.
     """
     out = Path(out)
     check(spec, out, options)
     with locked(out / ".lock"):
         if (out / "metrics.json").exists():
-            done = record.read(out, name, spec)
+            complete = record.read(out, name, spec)
             options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
-            return done.metrics
+            return complete.metrics
+
         begin = provenance.now()
         fitted = train_or_resume(spec, out / "checkpoint.ckpt", options, watch)
         metrics = summarise(name, spec, fitted, begin)
+
+        # the model comes before the record: a complete record is never trained again
         if spec == spec.pretraining():
-            checkpoint.save(
-                model_path(spec, options), checkpoint.pack(spec.hash, fitted.pretrained_state())
-            )
+            packed = checkpoint.pack(spec.hash, fitted.pretrained_state())
+            checkpoint.save(model_path(spec, options), packed)
         done = fitted.progress
         record.write(
             out, spec, metrics, done.curves, done.timings, done.classes, fitted.chooser.picks()
@@ -186,7 +89,11 @@ class Fitted:
     device: torch.device
 
     def pretrained_state(self) -> dict:
-        """On the CPU: the run's own stream is another run's by now."""
+        """Weights and forgetting events of a run that counted them, a spec.pretraining().
+
+        On the CPU, since the run's own stream is another run's by now.
+        """
+        assert self.steps.forgetting is not None
         scores = self.steps.forgetting.scores(most=self.progress.epoch + 1)
         return {
             "model": {name: value.cpu() for name, value in self.model.state_dict().items()},
@@ -195,27 +102,32 @@ class Fitted:
 
 
 def check(spec: RunSpec, out: Path, options: Options) -> None:
-    """Refuse before anything is made or trained: names nobody knows, folders that cannot be written."""
+    """Check names and folders before creating or training anything. Raises ValueError."""
     pick_device(options.device)
-    known = {"dataset": data.DATASETS, "model": resnet.MODELS, "method": SELECTORS}
+    known: dict[str, Collection[str]] = {
+        "dataset": data.DATASETS,
+        "model": resnet.MODELS,
+        "method": SELECTORS,
+    }
     for field, allowed in known.items():
-        if getattr(spec, field) not in allowed:
-            raise ValueError(
-                f"{field} must be one of {', '.join(allowed)}; got {getattr(spec, field)!r}"
-            )
+        value = getattr(spec, field)
+        if value not in allowed:
+            raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {value!r}")
+
     for what, folder in (("out", out), ("cache", Path(options.cache))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"{what} must be a folder that exists or can be made; got {str(folder)!r}: {error.strerror}"
+                f"{what} must be a folder that exists or can be made; "
+                f"got {str(folder)!r}: {error.strerror}"
             ) from error
         if not os.access(folder, os.W_OK):
             raise ValueError(f"{what} must be a writable folder; got {str(folder)!r}")
 
 
 def train_or_resume(
-    spec: RunSpec, saved: Path, options: Options, watch: Callable = lambda progress: None
+    spec: RunSpec, saved: Path, options: Options, watch: Watch = lambda progress: None
 ) -> Fitted:
     """Train a spec, going on from the last good checkpoint at `saved` where there is one."""
     device = pick_device(options.device)
@@ -224,52 +136,28 @@ def train_or_resume(
 
 
 def _train_or_resume(
-    spec: RunSpec, saved: Path, options: Options, watch: Callable, device: torch.device
+    spec: RunSpec, saved: Path, options: Options, watch: Watch, device: torch.device
 ) -> Fitted:
     ready, facts = prepare(spec, options, device)
     state = checkpoint.last_good(saved, spec.hash, options.log)
-    resolved, precision_facts = in_precision(
-        spec, device, options, state and state.get("precision")
-    )
-    facts |= precision_facts
+    begun = state.get("precision") if state is not None else None
+    resolved, precision_facts = in_precision(spec, device, options, begun)
 
     # what trains, and what it trains on
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
-    model = pretrained.model if spec.steps == "raw_clusters" else new_model(spec, device)
+    if spec.steps == "raw_clusters" and pretrained is not None:
+        model = pretrained.model
+    else:
+        model = new_model(spec, device)
     chooser = EpochSelector(resolved, ready, pretrained)
-    graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
-    steps = (GraphSteps if graphs else STEPS[spec.steps])(
-        model, ready, resolved, track=spec == spec.pretraining()
-    )
-    progress = Progress()
-    if state is not None:
-        model.load_state_dict(state["model"])
-        steps.load_state_dict(state["steps"])
-        chooser.load_state_dict(state["chooser"])
-        progress = Progress(**state["progress"])
-        options.log(f"going on after epoch {progress.epoch} of {spec.epochs}")
+    steps = _steps(spec, resolved, model, ready, options, device)
 
-    snapshot, kept = (
-        b"",
-        time.monotonic(),
-    )  # the run at the end of its last epoch; empty when the disk has it
+    # where it stands, and who keeps it
+    keeper = _Keeper(spec, saved, options, resolved.precision, model, steps, chooser)
+    progress = keeper.resume(state)
 
     def on_epoch(now: Progress) -> None:
-        nonlocal snapshot, kept
-        state = {
-            "model": model.state_dict(),
-            "steps": steps.state_dict(),
-            "chooser": chooser.state_dict(),
-        }
-        state |= {"progress": vars(now), "precision": resolved.precision}
-        snapshot = checkpoint.pack(spec.hash, state)
-        due = (
-            now.epoch % options.checkpoint_every == 0
-            or time.monotonic() - kept >= options.checkpoint_seconds
-        )
-        if due and now.epoch < spec.epochs:
-            checkpoint.save(saved, snapshot)
-            snapshot, kept = b"", time.monotonic()
+        keeper.keep(now)
         watch(now)
 
     try:
@@ -289,39 +177,95 @@ def _train_or_resume(
             f"device memory must hold the run; {device} ran out: {error}"
         ) from error
     except (KeyboardInterrupt, Interrupted):
-        if snapshot:
-            checkpoint.save(saved, snapshot)
-        options.log(
-            f"interrupted after epoch {progress.epoch} of {spec.epochs}; the same command goes on from there"
-        )
+        keeper.interrupted(progress)
         raise
     finally:
         steps.close()
-    return Fitted(model, steps, chooser, progress, facts, device)
+    return Fitted(model, steps, chooser, progress, facts | precision_facts, device)
 
 
-def in_precision(
-    spec: RunSpec, device: torch.device, options: Options, begun: str | None = None
-) -> tuple[RunSpec, dict]:
-    """The spec with `auto` resolved, and what provenance says of it.
+def _steps(
+    spec: RunSpec,
+    resolved: RunSpec,
+    model: nn.Module,
+    ready: Data,
+    options: Options,
+    device: torch.device,
+) -> EagerSteps:
+    """The steps of an epoch: recorded ones on a GPU, for what a graph can hold."""
+    graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
+    kind = GraphSteps if graphs else STEPS[spec.steps]
+    return kind(model, ready, resolved, track=spec == spec.pretraining())
 
-    begun: the precision of a checkpoint, which a run keeps to its end. Raises as `precision.choose` does.
+
+class _Keeper:
+    """Keeps a snapshot of the run after every epoch, and puts it on the disk when that is due.
+
+    The keys of its state are those of every checkpoint so far: a renamed one is lost to a resume.
     """
-    chosen, seconds = spec.precision, None
-    if spec.precision == "auto":
-        shape = data.DATASETS[spec.dataset].shape
-        choice = precision.choose(device, spec.model, shape, spec.batch_size, options.cache)
-        chosen, seconds = begun or choice.precision, choice.seconds or None
-    return replace(spec, precision=chosen), {"precision": chosen, "precision_probe": seconds}
 
+    def __init__(
+        self,
+        spec: RunSpec,
+        path: Path,
+        options: Options,
+        precision: str,
+        model: nn.Module,
+        steps: EagerSteps,
+        chooser: EpochSelector,
+    ) -> None:
+        self.spec = spec
+        self.path = path
+        self.options = options
+        self.precision = precision
+        self.parts: dict[str, Any] = {"model": model, "steps": steps, "chooser": chooser}
+        self.snapshot = b""  # empty when the disk has it
+        self.saved_at = time.monotonic()
 
-def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
-    kind = data.DATASETS[spec.dataset]
-    model = resnet.build(spec.model, kind.shape[0], len(kind.classes), spec.seed)
-    return model.to(device, memory_format=torch.channels_last)
+    def resume(self, state: dict | None) -> Progress:
+        """Put a checkpoint's state into the parts; its progress, or that of a run not yet begun."""
+        if state is None:
+            return Progress()
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        progress = Progress(**state["progress"])
+        self.options.log(f"going on after epoch {progress.epoch} of {self.spec.epochs}")
+        return progress
+
+    def keep(self, progress: Progress) -> None:
+        """Take the snapshot of the epoch that has ended; save it every so many epochs or seconds.
+
+        The last epoch is not saved: the record follows.
+        """
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"progress": vars(progress), "precision": self.precision}
+        self.snapshot = checkpoint.pack(self.spec.hash, state)
+
+        due = (
+            progress.epoch % self.options.checkpoint_every == 0
+            or time.monotonic() - self.saved_at >= self.options.checkpoint_seconds
+        )
+        if due and progress.epoch < self.spec.epochs:
+            self.save()
+
+    def save(self) -> None:
+        """Put the last snapshot on the disk, where it is not there already."""
+        if self.snapshot:
+            checkpoint.save(self.path, self.snapshot)
+            self.snapshot = b""
+            self.saved_at = time.monotonic()
+
+    def interrupted(self, progress: Progress) -> None:
+        """Save what the next call goes on from, and say so."""
+        self.save()
+        self.options.log(
+            f"interrupted after epoch {progress.epoch} of {self.spec.epochs}; "
+            "the same command goes on from there"
+        )
 
 
 def model_path(spec: RunSpec, options: Options) -> Path:
+    """Where the finished model of a pretraining run is kept, for every run that selects from it."""
     return Path(options.cache) / "models" / f"{spec.hash}-{robustfl.__version__}.pt"
 
 
@@ -338,6 +282,7 @@ def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pre
             state = train_or_resume(source, path.with_suffix(".ckpt"), options).pretrained_state()
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
+
     model = new_model(source, device)
     model.load_state_dict(state["model"])
     return Pretrained(model, state["forgetting"].to(device))
@@ -353,34 +298,39 @@ def weights_hash(model: nn.Module) -> str:
 
 def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     """The final numbers of metrics.json; docs/records.md says what each means."""
-    progress, facts = fitted.progress, dict(fitted.facts)
-    curves = [row for row in progress.curves if row["test_top1"] is not None]
-    best = max(curves, key=lambda row: row["test_top1"])
-    last = curves[-1]
+    progress = fitted.progress
+    facts = dict(fitted.facts)
+
+    # the epochs that were tested; of equals the first is the best
+    tested = [row for row in progress.curves if row["test_top1"] is not None]
+    best = max(tested, key=lambda row: row["test_top1"])
+    last = tested[-1]
+    chosen = None
+    if last["heldout_acc"] is not None:
+        chosen = max(tested, key=lambda row: row["heldout_acc"])
+
     joules = [row["energy"] for row in progress.timings]
-    held = (
-        max(curves, key=lambda row: row["heldout_acc"]) if last["heldout_acc"] is not None else None
-    )
+    seconds = {
+        key: round(sum(row[key] for row in progress.timings), 3)
+        for key in ("select", "train", "evaluate")
+    }
     return {
         "name": name,
         "spec_hash": spec.hash,
         "best_top1": best["test_top1"],
         "best_epoch": best["epoch"],
-        "best_top5": max(r["test_top5"] for r in curves),
+        "best_top5": max(row["test_top5"] for row in tested),
         "last_top1": last["test_top1"],
         "last_top5": last["test_top5"],
-        "heldout_top1": held and held["test_top1"],
-        "heldout_epoch": held and held["epoch"],
+        "heldout_top1": chosen and chosen["test_top1"],
+        "heldout_epoch": chosen and chosen["epoch"],
         "covered": last["covered"],
         "label_precision": last["label_precision"],
         "forwards": progress.forwards,
         "backwards": progress.backwards,
         "noise_measured": facts.pop("noise_measured"),
         "selection_hash": fitted.chooser.hash,
-        "seconds": {
-            k: round(sum(r[k] for r in progress.timings), 3)
-            for k in ("select", "train", "evaluate")
-        },
+        "seconds": seconds,
         "energy": None if None in joules else round(sum(joules), 3),
         "provenance": provenance.collect(
             fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts

@@ -1,19 +1,21 @@
-"""A warm process that starts runs at once: importing torch takes longer than a smoke run.
+"""A long-lived process that starts runs without importing torch again.
 
-The first `robustfl train` starts a server under a lock; it imports everything a run needs and waits on a Unix socket.
-Each request forks a child that takes over the client's standard streams, folder and environment and runs the command as
-if it had been started plainly: runs share nothing but the imports, so a number cannot depend on the worker. A client
-that dies ends its run (SIGTERM: the run saves a checkpoint); a server that dies ends its children and fails its clients.
-The server ends when idle. Its address holds a digest of interpreter and sources, so changed code meets a fresh server.
+Importing torch takes longer than a smoke run. The first `robustfl train` starts a server under a
+lock; it imports everything a run needs and waits on a Unix socket. Each request forks a child that
+takes over the client's standard streams, folder and environment and runs the command as if it had
+been started plainly: runs share nothing but the imports, so a number cannot depend on the worker.
+A client that dies ends its run (SIGTERM: the run saves a checkpoint); a server that dies ends its
+children and fails its clients. The server ends when idle. Its address holds a digest of interpreter
+and sources, so changed code meets a fresh server.
 
-On a CUDA device processes take turns, so there the server does not fork: each run is a thread with a stream of its own
-(`shared=True`), one server per device and folder. A run whose client has gone ends after its epoch.
+On a CUDA device processes take turns, so there the server does not fork: each run is a thread with
+a stream of its own (`shared=True`), one server per device and folder. A run whose client has gone
+ends after its epoch.
 """
 
 from __future__ import annotations
 
 import array
-import fcntl
 import hashlib
 import json
 import os
@@ -26,9 +28,13 @@ import time
 from pathlib import Path
 
 import robustfl
+from robustfl.files import locked
 
 START = 60.0  # seconds a client waits for a fresh server
-SERVER = "from robustfl import cli; from robustfl.execution import worker_server; worker_server.start(cli.main)"
+SERVER = (
+    "from robustfl import cli; "
+    "from robustfl.execution import worker_server; worker_server.start(cli.main)"
+)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -44,7 +50,10 @@ def home() -> Path:
 
 
 def address(shared: bool = False) -> Path:
-    """Socket of the server for this interpreter and these sources; for shared runs also of this folder and device."""
+    """Socket of the server for this interpreter and these sources.
+
+    shared: also for this folder and device.
+    """
     package = Path(robustfl.__file__).parent
     sources = sorted(
         (str(p.relative_to(package)), p.stat().st_mtime_ns, p.stat().st_size)
@@ -58,23 +67,28 @@ def address(shared: bool = False) -> Path:
 
 
 def submit(argv: list[str], shared: bool = False) -> int | None:
-    """Run `robustfl argv` in the worker with this process's streams; its exit status, or None when there can be no worker."""
+    """Run `robustfl argv` in the worker with this process's streams.
+
+    Returns its exit status, or None when there can be no worker.
+    """
     try:
         path = address(shared)
         connection = _connect(path, shared)
     except OSError as error:
         print(f"no worker ({error}); running plainly", file=sys.stderr)
         return None
-    request = json.dumps(
-        {"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}
-    ).encode()
+    values = {"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}
+    request = json.dumps(values).encode()
     with connection:
+        # the length, with descriptors of this process's streams beside it; then the request
         streams = array.array("i", [0, 1, 2]).tobytes()
         connection.sendmsg(
             [len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
         )
         connection.sendall(request)
-        for number in SIGNALS:  # handed on to the run, whose answer is waited for
+
+        # signals are handed on to the run, whose answer is waited for
+        for number in SIGNALS:
             signal.signal(number, lambda number, frame: connection.send(bytes([number])))
         try:
             answer = connection.recv(4)
@@ -88,9 +102,9 @@ def submit(argv: list[str], shared: bool = False) -> int | None:
 
 def _connect(path: Path, shared: bool) -> socket.socket:
     """A connection to the server, started if there is none. Raises OSError."""
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        deadline, server = time.monotonic() + START, None
+    with locked(path.with_suffix(".lock")):
+        deadline = time.monotonic() + START
+        server = None
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -98,6 +112,8 @@ def _connect(path: Path, shared: bool) -> socket.socket:
                 return connection
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
+
+            # nobody listens: a server that was killed has left its socket
             if server is None:
                 path.unlink(missing_ok=True)
                 with open(path.with_suffix(".log"), "w") as log:

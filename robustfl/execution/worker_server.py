@@ -1,4 +1,4 @@
-"""The warm process behind `worker_client`: the loop that answers requests, and runs as children or as threads."""
+"""The long-lived process behind `worker_client`: it answers requests, by children or by threads."""
 
 from __future__ import annotations
 
@@ -12,38 +12,43 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
-IDLE = 60.0  # seconds without a run after which the server ends; ROBUSTFL_WORKER_IDLE in the environment overrides it
+IDLE = 60.0  # seconds without a run, then the server ends; ROBUSTFL_WORKER_IDLE overrides it
+
+Main = Callable[..., int]  # main(argv, should_stop=...) -> status, see robustfl.cli.main
+Run = Any  # what a kind of runs knows a run by: the child's pid, or the thread
 
 
-def start(main) -> None:
-    """Body of the server process; its socket and whether runs share the process are the arguments. main(argv) -> status."""
-    path, shared = Path(sys.argv[1]), sys.argv[2] == "True"
+def start(main: Main) -> None:
+    """Body of the server process. Its arguments: the socket, and whether runs share the process."""
+    path = Path(sys.argv[1])
+    shared = sys.argv[2] == "True"
     import torch._dynamo  # noqa: F401  torch.optim imports it at the first optimizer
 
     import robustfl.execution.run  # noqa: F401
 
     if not shared:
         warm_up()
-    serve(
-        path,
-        main,
-        float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE)),
-        _Threads if shared else _Children,
-    )
+    idle = float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE))
+    Server(path, main, idle, _Threads if shared else _Children).serve()
 
 
 def warm_up() -> None:
-    """A tiny run and a set cover, so that the children of this process find compiled selectors and kernels loaded. One
-    thread, since threads do not survive a fork."""
+    """A tiny run and a set cover: children then find compiled selectors and kernels loaded.
+
+    One thread, since threads do not survive a fork.
+    """
     import tempfile
 
     import numpy as np
     import torch
 
-    from robustfl.execution.run import Options, train_or_resume
+    from robustfl.execution.preparation import Options
+    from robustfl.execution.run import train_or_resume
     from robustfl.selection import select
     from robustfl.study.run_spec import RunSpec
 
@@ -60,66 +65,109 @@ def warm_up() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         train_or_resume(spec, Path(folder) / "warm.ckpt", Options(device="cpu", cache=folder))
-    select(
-        np.random.default_rng(0).random((50, 4), dtype=np.float32), method="set_cover", ratio=0.5
-    )
+    points = np.random.default_rng(0).random((50, 4), dtype=np.float32)
+    select(points, method="set_cover", ratio=0.5)
 
 
-def serve(path: Path, main, idle: float, kind: type) -> None:
-    """Answer requests with main(argv) until nothing has run for `idle` seconds."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen(128)
-    wake, ping = socket.socketpair()
-    ping.setblocking(False)
-    watch = selectors.DefaultSelector()
-    watch.register(listener, selectors.EVENT_READ)
-    watch.register(wake, selectors.EVENT_READ)
-    runs, clients = kind(main, ping, (listener, wake, ping)), {}  # run -> its client
-    try:
-        while True:
-            events = watch.select(None if clients else idle)
-            if not events and not clients:
-                return
-            for key, _ in events:
-                if key.fileobj is listener:
-                    client, _ = listener.accept()
-                    request = _receive(client)
-                    if request:
-                        run = runs.begin(*request, client, list(clients.values()))
-                        clients[run] = client
-                        watch.register(client, selectors.EVENT_READ, run)
-                elif key.fileobj is wake:
-                    wake.recv(4096)
-                else:  # a signal for the run, or the client has gone
-                    word = _word(key.fileobj)
-                    runs.signal(key.data, word[0] if word else signal.SIGTERM)
-                    if not word:
-                        watch.unregister(key.fileobj)
-            for run, status in runs.ended(list(clients)):
-                client = clients.pop(run)
-                if client in {key.fileobj for key in watch.get_map().values()}:
-                    watch.unregister(client)
-                with suppress(OSError):  # the client may have gone; its run was ended for that
-                    client.sendall(status.to_bytes(4, "big", signed=True))
-                client.close()
-    finally:
-        path.unlink(missing_ok=True)
+class Runs(Protocol):
+    """How a server's runs are carried out."""
+
+    def begin(
+        self,
+        request: dict,
+        streams: array.array,
+        client: socket.socket,
+        others: list[socket.socket],
+    ) -> Run:
+        """Start a run on its client's streams; others: the clients of the other runs."""
+
+    def signal(self, run: Run, number: int) -> None:
+        """Hand a signal on to a run."""
+
+    def ended(self, runs: list[Run]) -> list[tuple[Run, int]]:
+        """(run, status) of those that have ended, each once."""
 
 
-def _word(client: socket.socket) -> bytes:
-    try:
-        return client.recv(1)
-    except ConnectionError:
-        return b""
+class Server:
+    """Answers requests with main(argv), until nothing has run for `idle` seconds."""
+
+    def __init__(self, path: Path, main: Main, idle: float, kind: Callable[..., Runs]) -> None:
+        self.path = path
+        self.idle = idle
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(str(path))
+        self.listener.listen(128)
+
+        # a run that ends sends a byte, so that the server wakes and looks for it
+        self.wake, ping = socket.socketpair()
+        ping.setblocking(False)
+        self.watch = selectors.DefaultSelector()
+        self.watch.register(self.listener, selectors.EVENT_READ)
+        self.watch.register(self.wake, selectors.EVENT_READ)
+        self.runs = kind(main, ping, (self.listener, self.wake, ping))
+        self.clients: dict[Run, socket.socket] = {}
+
+    def serve(self) -> None:
+        """Wait for a client, a signal or the end of a run, and act on it, until idle."""
+        try:
+            while True:
+                events = self.watch.select(None if self.clients else self.idle)
+                if not events and not self.clients:
+                    return
+                for key, _ in events:
+                    if key.fileobj is self.listener:
+                        self.accept()
+                    elif key.fileobj is self.wake:
+                        self.wake.recv(4096)
+                    else:
+                        self.forward_signal(key.data)
+                self.reap()
+        finally:
+            self.path.unlink(missing_ok=True)
+
+    def accept(self) -> None:
+        """Begin the run that a new client asks for."""
+        client, _ = self.listener.accept()
+
+        # a child closes its copies of the other clients: each must see its own connection end
+        if request := _receive(client):
+            run = self.runs.begin(*request, client, list(self.clients.values()))
+            self.clients[run] = client
+            self.watch.register(client, selectors.EVENT_READ, run)
+
+    def forward_signal(self, run: Run) -> None:
+        """Hand a client's signal on to its run; a client that has gone ends its run."""
+        client = self.clients[run]
+        try:
+            word = client.recv(1)
+        except ConnectionError:
+            word = b""
+
+        # an ended connection stays readable for good, so it is watched no longer
+        self.runs.signal(run, word[0] if word else signal.SIGTERM)
+        if not word:
+            self.watch.unregister(client)
+
+    def reap(self) -> None:
+        """Tell the clients of ended runs their status."""
+        for run, status in self.runs.ended(list(self.clients)):
+            client = self.clients.pop(run)
+            if client in {key.fileobj for key in self.watch.get_map().values()}:
+                self.watch.unregister(client)
+            with suppress(OSError):  # the client may have gone; its run was ended for that
+                client.sendall(status.to_bytes(4, "big", signed=True))
+            client.close()
 
 
 def _receive(client: socket.socket) -> tuple[dict, array.array] | None:
-    """(request, the client's three streams), or None when the client went away before it had asked."""
+    """(request, the client's three streams), or None when it went away before it had asked."""
     try:
         head, ancillary, _, _ = client.recvmsg(8, socket.CMSG_SPACE(3 * 4))
-        size, body = int.from_bytes(head, "big"), b""
+        size = int.from_bytes(head, "big")
+
+        # the streams come beside the first bytes, as descriptors of this process
         streams = array.array("i", ancillary[0][2])
+        body = b""
         while len(body) < size:
             part = client.recv(size - len(body))
             if not part:
@@ -134,38 +182,51 @@ def _receive(client: socket.socket) -> tuple[dict, array.array] | None:
 class _Children:
     """Runs as forked children: they share the imports and nothing else."""
 
-    def __init__(self, main, ping: socket.socket, inherited: tuple[socket.socket, ...]) -> None:
-        self.main, self.inherited = main, inherited
+    def __init__(
+        self, main: Main, ping: socket.socket, inherited: tuple[socket.socket, ...]
+    ) -> None:
+        self.main = main
+        self.inherited = inherited
+
+        # a handler, or the end of a child would not reach the wake-up descriptor
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(ping.fileno())
 
     def begin(
-        self, request: dict, streams, client: socket.socket, others: list[socket.socket]
+        self,
+        request: dict,
+        streams: array.array,
+        client: socket.socket,
+        others: list[socket.socket],
     ) -> int:
-        server, pid = os.getpid(), os.fork()
+        server = os.getpid()
+        pid = os.fork()
         if pid == 0:
             self._run(request, streams, server, [*self.inherited, client, *others])
         for stream in streams:
             os.close(stream)
         return pid
 
-    def signal(self, pid: int, number: int) -> None:
-        os.kill(pid, number)
+    def signal(self, run: int, number: int) -> None:
+        os.kill(run, number)
 
-    def ended(self, pids: list[int]) -> list[tuple[int, int]]:
-        done = [os.waitpid(pid, os.WNOHANG) for pid in pids]
-        codes = [(pid, os.waitstatus_to_exitcode(status)) for pid, status in done if pid]
+    def ended(self, runs: list[int]) -> list[tuple[int, int]]:
+        waited = [os.waitpid(pid, os.WNOHANG) for pid in runs]
+        codes = [(pid, os.waitstatus_to_exitcode(status)) for pid, status in waited if pid]
         return [(pid, 128 - code if code < 0 else code) for pid, code in codes]
 
-    def _run(self, request: dict, streams, server: int, sockets: list[socket.socket]) -> None:
+    def _run(
+        self, request: dict, streams: array.array, server: int, sockets: list[socket.socket]
+    ) -> None:
         """The child: become what the client asked for, and never return."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(
-                1, signal.SIGTERM
-            )  # PR_SET_PDEATHSIG: the server's death ends the run
+            # PR_SET_PDEATHSIG: the server's death ends the run
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+            # the client's streams, folder and environment in place of the server's
             for end in sockets:
                 end.close()
             for target, stream in enumerate(streams):
@@ -174,10 +235,12 @@ class _Children:
             os.chdir(request["folder"])
             os.environ.clear()
             os.environ.update(request["environment"])
+
+            # a server that died before the call of prctl sends no signal
             if os.getppid() == server:
                 status = self.main([*request["argv"], "--no-worker"])
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
+            status = _status(end)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -186,33 +249,46 @@ class _Children:
             os._exit(status)
 
 
+def _status(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else 1
+
+
+_OWN = threading.local()  # of a run's thread: `streams`, its client's files by number
+
+
 class _PerThread:
-    """sys.stdout or sys.stderr of a server whose runs are threads: each writes to its own client."""
+    """sys.stdout or sys.stderr of a server of threads: each run writes to its own client."""
 
-    def __init__(self, own, number: int) -> None:
-        self.own, self.number = own, number
+    def __init__(self, default: Any, number: int) -> None:
+        self.default = default
+        self.number = number
 
-    def _stream(self):
-        return getattr(LOCAL, "streams", {}).get(self.number, self.own)
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream(), name)
-
-
-LOCAL = (
-    threading.local()
-)  # of a run's thread: streams, and `cancelled`, an Event that ends the run after its epoch
+    def __getattr__(self, name: str) -> Any:
+        stream = getattr(_OWN, "streams", {}).get(self.number, self.default)
+        return getattr(stream, name)
 
 
 class _Threads:
     """Runs as threads of one process: on a GPU, kernels of different streams run side by side."""
 
-    def __init__(self, main, ping: socket.socket, inherited: tuple[socket.socket, ...]) -> None:
-        self.main, self.ping, self.cancelled, self.done = main, ping, {}, []
-        sys.stdout, sys.stderr = _PerThread(sys.stdout, 1), _PerThread(sys.stderr, 2)
+    def __init__(
+        self, main: Main, ping: socket.socket, inherited: tuple[socket.socket, ...]
+    ) -> None:
+        self.main = main
+        self.ping = ping
+        self.cancelled: dict[threading.Thread, threading.Event] = {}
+        self.done: list[tuple[threading.Thread, int]] = []
+
+        # print() of a run must reach its client, not the log of the server
+        sys.stdout = _PerThread(sys.stdout, 1)  # type: ignore[assignment]
+        sys.stderr = _PerThread(sys.stderr, 2)  # type: ignore[assignment]
 
     def begin(
-        self, request: dict, streams, client: socket.socket, others: list[socket.socket]
+        self,
+        request: dict,
+        streams: array.array,
+        client: socket.socket,
+        others: list[socket.socket],
     ) -> threading.Thread:
         event = threading.Event()
         thread = threading.Thread(target=self._run, args=(request, streams, event), daemon=True)
@@ -220,25 +296,26 @@ class _Threads:
         thread.start()
         return thread
 
-    def signal(self, thread: threading.Thread, number: int) -> None:
-        self.cancelled[thread].set()
+    def signal(self, run: threading.Thread, number: int) -> None:
+        """A thread gets no signals: the run ends after its epoch."""
+        self.cancelled[run].set()
 
-    def ended(self, threads: list[threading.Thread]) -> list[tuple[threading.Thread, int]]:
-        done = [item for item in list(self.done) if item[0] in threads]
-        for item in done:
+    def ended(self, runs: list[threading.Thread]) -> list[tuple[threading.Thread, int]]:
+        done = [item for item in list(self.done) if item[0] in runs]
+        for item in done:  # threads append meanwhile: what is not listed yet stays
             self.done.remove(item)
             del self.cancelled[item[0]]
         return done
 
-    def _run(self, request: dict, streams, event: threading.Event) -> None:
+    def _run(self, request: dict, streams: array.array, event: threading.Event) -> None:
         status = 1
         files = {number: os.fdopen(stream, "w") for number, stream in enumerate(streams) if number}
         os.close(streams[0])
-        LOCAL.streams, LOCAL.cancelled = files, event
+        _OWN.streams = files
         try:
-            status = self.main([*request["argv"], "--no-worker"])
+            status = self.main([*request["argv"], "--no-worker"], should_stop=event.is_set)
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
+            status = _status(end)
         except BaseException:
             traceback.print_exc()
         finally:

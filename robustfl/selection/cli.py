@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from robustfl.files import write_atomically
 from robustfl.selection import validation
 from robustfl.selection.api import SELECTORS, select
 from robustfl.selection.result import Selection
@@ -80,14 +80,8 @@ def _check_out(out: Path) -> None:
 
 
 def _write(out: Path, picked: Selection) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, indices=picked.indices, weights=picked.weights, gains=picked.gains)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    arrays = {"indices": picked.indices, "weights": picked.weights, "gains": picked.gains}
+    write_atomically(out, lambda file: np.savez(file, **arrays))
 
 
 def _read(path: str) -> np.ndarray:

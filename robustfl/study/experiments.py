@@ -122,13 +122,23 @@ def resolve_scale(scale: str, directory: Path | str = CONFIG_DIR) -> str:
     return scale
 
 
-@lru_cache
 def read_yaml(path: Path) -> dict:
+    """The content of a YAML file, parsed again when the file has changed. Not to be modified.
+
+    Raises StudyError where it is absent or no YAML.
+    """
+    try:
+        about = path.stat()
+        return _parse_yaml(path.resolve(), about.st_ino, about.st_mtime_ns, about.st_size)
+    except FileNotFoundError as error:
+        raise StudyError(f"{path} must exist (run from the project's root); it does not") from error
+
+
+@lru_cache
+def _parse_yaml(path: Path, *version: int) -> dict:
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         return yaml.load(path.read_text(), loader)
-    except FileNotFoundError as error:
-        raise StudyError(f"{path} must exist (run from the project's root); it does not") from error
     except yaml.YAMLError as error:
         raise StudyError(f"{path} must be YAML: {error}") from error
 

@@ -12,6 +12,7 @@ import json
 import re
 from pathlib import Path
 
+from robustfl.files import write_atomically
 from robustfl.study import record
 from robustfl.study.record import FILES, Record, RecordError
 from robustfl.study.run_spec import RunSpec
@@ -150,7 +151,7 @@ def pack(folder: Path | str, name: str, spec: RunSpec) -> Path:
     if find(folder, spec) is None:
         packed = text(texts)
         _same(_texts(packed), texts, f"{folder}: files must be as record.write writes them")
-        record.write_text(path, packed)
+        write_atomically(path, packed)
     _same(unpacked(path), texts, f"{path} must hold the files of {folder}, or be deleted")
     return path
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustfl.files import write_atomically
 from robustfl.study.run_spec import MEASURED, RunSpec
 
 CURVES = (
@@ -101,16 +101,7 @@ class Record:
 
 def write_text(path: Path, text: str) -> None:
     """Write, fsync, rename: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, text)
 
 
 def csv_text(columns: tuple[str, ...], rows: list[dict]) -> str:

@@ -69,16 +69,12 @@ def test_runs_are_trained_in_order_and_packed(folder):
         held = packed.read_file(folder / "results/smoke/records" / f"{name}.json")
         assert held.spec == experiments.load("smoke", {"groups": ["ladder"]}).spec(name)
     assert not list((folder / "results/smoke/runs").iterdir())
-    assert (
-        start(folder, "--list")
-        .communicate(timeout=60)[0]
-        .splitlines()[-1]
-        .startswith("left: 0 runs")
-    )
+    listed = start(folder, "--list").communicate(timeout=60)[0]
+    assert listed.splitlines()[-1].startswith("left: 0 runs")
 
 
 def test_a_stopped_call_goes_on(folder):
-    """SIGTERM in the middle of a run: nothing is lost, and the next call ends with the same weights."""
+    """SIGTERM in the middle of a run loses nothing: the next call ends with the same weights."""
     whole = start(
         folder, "--at-once", "2", "--set", "epochs=30", "--set", f"results={folder}/whole"
     )
@@ -151,7 +147,6 @@ def test_two_calls_do_not_share_results(folder):
 )
 def test_a_stage_that_is_not_there_is_named(folder, stage, message):
     (folder / "config/evidence.yaml").write_text(yaml.safe_dump([{"why": "x", "runs": [stage]}]))
-    experiments.read_yaml.cache_clear()
     with pytest.raises(experiments.StudyError, match=message):
         campaign.jobs(CONFIG, folder / "config")
 

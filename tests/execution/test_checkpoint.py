@@ -3,8 +3,10 @@ import dataclasses
 import pytest
 import torch
 
+from robustfl import files
 from robustfl.execution import checkpoint
-from robustfl.execution.run import Options, run_to_record
+from robustfl.execution.preparation import Options
+from robustfl.execution.run import run_to_record
 
 STATE = {"model": {"w": torch.arange(5.0)}, "epoch": 3, "none": None}
 
@@ -51,7 +53,7 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "c.ckpt"
     checkpoint.save(path, checkpoint.pack("abc", STATE))
     monkeypatch.setattr(
-        checkpoint.os,
+        files.os,
         "fsync",
         lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
@@ -78,13 +80,16 @@ def test_resumed_is_uninterrupted_to_the_bit(tiny, tmp_path, changes):
     class Killed(BaseException):
         pass
 
-    def die(progress):
-        if progress.epoch == stop:
-            raise Killed
+    def dying_after(epoch):
+        def die(progress):
+            if progress.epoch == epoch:
+                raise Killed
 
-    for stop in (1, 2, 4):
+        return die
+
+    for epoch in (1, 2, 4):
         with pytest.raises(Killed):
-            run_to_record(spec, tmp_path / "cut", "run", options, die)
+            run_to_record(spec, tmp_path / "cut", "run", options, dying_after(epoch))
         assert not (tmp_path / "cut/metrics.json").exists()
     again = run_to_record(spec, tmp_path / "cut", "run", options)
     assert [line for line in log if "going on" in line] == [

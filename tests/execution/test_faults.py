@@ -1,4 +1,7 @@
-"""The short form of `make faults`: two kills into whole runs, a full disk, a planted NaN, no device memory, a flipped byte."""
+"""The short form of `make faults`.
+
+Two kills into whole runs, a full disk, a planted NaN, no device memory, a flipped byte.
+"""
 
 import tempfile
 from pathlib import Path

@@ -161,7 +161,7 @@ class Steps:
     def __init__(self, clock: list[float], per_image: float) -> None:
         self.clock, self.per_image = clock, per_image
 
-    def epoch(self, plan) -> torch.Tensor:
+    def run_epoch(self, plan) -> torch.Tensor:
         self.clock[0] += self.per_image * len(plan.order)
         return torch.zeros(3)
 

@@ -10,13 +10,17 @@ import tempfile
 import time
 
 import pytest
+import yaml
 
 SHORT, LONG = "cifar10_speed_random0.2_seed0", "cifar10_robust_agnostic0.4_full_seed0"
 
 
 @pytest.fixture(scope="module")
 def folder():
-    """A private worker's TMPDIR, short enough for a socket; its servers end with the tests of this file."""
+    """A private worker's TMPDIR, short enough for a socket.
+
+    Its servers end with the tests of this file.
+    """
     folder = tempfile.mkdtemp(prefix="rfl", dir="/tmp")
     yield folder
     for pid in servers(folder):
@@ -47,12 +51,14 @@ def contents(run):
 
 
 def servers(folder=None, kind=""):
-    """Pids of the running servers whose socket is in `folder`; kind: "True" for those whose runs are threads."""
+    """Pids of the running servers whose socket is in `folder`.
+
+    kind: "True" for those whose runs are threads.
+    """
     folder = folder or os.environ["TMPDIR"]
-    found = subprocess.run(
-        ["pgrep", "-f", f"worker_server.start.*{folder}.*{kind}$"], capture_output=True, text=True
-    ).stdout.split()
-    return [int(pid) for pid in found if int(pid) != os.getpid()]
+    command = ["pgrep", "-f", f"worker_server.start.*{folder}.*{kind}$"]
+    pids = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    return [int(pid) for pid in pids if int(pid) != os.getpid()]
 
 
 def start(place, name, out, *words):
@@ -154,9 +160,18 @@ def test_no_place_for_a_socket_means_a_plain_run(place, monkeypatch):
     assert run.returncode == 0 and "no worker" in err
 
 
+SHARED = """
+import sys
+from robustfl.execution import worker_client
+sys.exit(worker_client.submit(sys.argv[1:], shared=True))
+"""
+
+
 def test_shared_runs_are_those_of_a_plain_run(place, whole):
-    """Threads of one process, as on a GPU, here on the CPU: same curves, own output, cancelled when the client dies."""
-    code = "import sys; from robustfl.execution import worker_client; sys.exit(worker_client.submit(sys.argv[1:], shared=True))"
+    """Threads of one process, as on a GPU, here on the CPU.
+
+    They have the curves of a plain run and their own output, and end when their client dies.
+    """
 
     def shared(name, out, *more):
         words = [
@@ -171,7 +186,7 @@ def test_shared_runs_are_those_of_a_plain_run(place, whole):
             *more,
         ]
         return subprocess.Popen(
-            [sys.executable, "-c", code, *words],
+            [sys.executable, "-c", SHARED, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -187,3 +202,29 @@ def test_shared_runs_are_those_of_a_plain_run(place, whole):
         assert text.count("record in") == 1 and name in text
         assert contents(place / out) == whole[name]
     assert not (place / "gone/metrics.json").exists()
+
+
+def test_an_edited_scale_is_seen_by_a_shared_worker(place, monkeypatch, folder):
+    """The server that trained three epochs reads the file again, and trains the two it asks for."""
+    monkeypatch.setenv("TMPDIR", folder + "/e")
+    os.mkdir(folder + "/e")
+    shutil.copytree("config", place / "config")
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(place)
+
+    def train(out):
+        words = ["train", SHORT, "--scale", "smoke", "--out", out]
+        done = subprocess.run(
+            [sys.executable, "-c", SHARED, *words], capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        return (place / out / "curves.csv").read_text().count("\n") - 1
+
+    assert train("before") == 3
+    pids = servers(kind="True")
+    path = place / "config/scales.yaml"
+    scales = yaml.safe_load(path.read_text())
+    scales["smoke"]["epochs"]["speed"] = 2
+    path.write_text(yaml.safe_dump(scales))
+    assert train("after") == 2
+    assert servers(kind="True") == pids, "the same server"

@@ -1,7 +1,9 @@
 """constraints.txt, environment.yml and pyproject.toml say the same."""
 
 import re
+import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import yaml
@@ -29,3 +31,18 @@ def test_everything_the_package_asks_for_is_pinned():
 
 def test_torch_is_the_pair_that_fits():
     assert (pins()["torch"], pins()["torchvision"]) == ("2.13.0", "0.28.0")
+
+
+def test_what_mypy_asks_for_is_pinned():
+    asked = metadata.requires("mypy") or []
+    always = [line for line in asked if "extra ==" not in line and "python_version" not in line]
+    names = {re.split(r"[<>=!~\[; ]", line)[0].lower().replace("-", "_") for line in always}
+    assert names <= {name.lower().replace("-", "_") for name in pins()}
+
+
+def test_make_alone_prints_a_line_for_every_target():
+    shown = subprocess.run(["make"], capture_output=True, text=True, check=True).stdout
+    listed = [line.split()[1] for line in shown.splitlines()]
+    declared = re.search(r"^\.PHONY: (.*)$", Path("Makefile").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert listed == declared[1].split()

@@ -85,14 +85,3 @@ def test_unknown_moved_and_absent_columns_are_refused(written, monkeypatch, old,
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(record.RecordError, match="curves.csv must have the columns"):
         record.read(written, "name", SPEC)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    record.write_text(path, "old")
-    monkeypatch.setattr(
-        record.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    with pytest.raises(OSError, match="No space"):
-        record.write_text(path, "new")
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]

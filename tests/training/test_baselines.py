@@ -8,7 +8,8 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from robustfl.execution.run import Options, prepare, run_to_record
+from robustfl.execution.preparation import Options, prepare
+from robustfl.execution.run import run_to_record
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.training import embeddings, resnet

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robustfl.execution.precision import Choice
-from robustfl.execution.run import Options, new_model, prepare
+from robustfl.execution.preparation import Options, new_model, prepare
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, embeddings, inference
 from robustfl.training.epoch_plan import Plan

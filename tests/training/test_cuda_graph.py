@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from robustfl import cuda
-from robustfl.execution.run import Options, new_model, prepare, train_or_resume
+from robustfl.execution.preparation import Options, new_model, prepare
+from robustfl.execution.run import train_or_resume
 from robustfl.training import augment
 from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.cuda_graph import GraphSteps

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustfl.execution.run import Options, prepare, run_to_record, stratified, train_or_resume
+from robustfl.execution.preparation import Options, prepare, stratified
+from robustfl.execution.run import run_to_record, train_or_resume
 from robustfl.study import record
 from robustfl.training import resnet
 from robustfl.training.epoch_plan import Plan, Subset, epoch_order, interleaved

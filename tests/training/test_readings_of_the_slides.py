@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from robustfl import rng
-from robustfl.execution.run import Options, new_model, prepare, run_to_record
+from robustfl.execution.preparation import Options, new_model, prepare
+from robustfl.execution.run import run_to_record
 from robustfl.study import record
 from robustfl.training import augment, embeddings, resnet
 from robustfl.training.epoch_plan import (

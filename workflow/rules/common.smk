@@ -1,4 +1,4 @@
-# Shared by all rule files - the checked config, the study, and the command-line overrides handed on to `robustfl`.
+# Shared by all rule files - the checked config, the study, and what is handed on to `robustfl`.
 import json
 import shlex
 import sys
@@ -7,25 +7,32 @@ from functools import lru_cache
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
+from robustfl.execution.cli import spec_words as handed_on
 from robustfl.study import experiments as study
 from robustfl.study import packed
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
-config.update({k: study.typed(v) for k, v in config.items() if v != PLAIN.get(k)})
+config.update({k: study.parse_override(v) for k, v in config.items() if v != PLAIN.get(k)})
 validate(config, "../schemas/config.schema.yaml")
 for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
 STUDY = study.load(config=config)
 # a run with a packed record of the study's spec is done: its folder is neither made nor asked for
-FOLDERS = {f"{config['results']}/{STUDY.scale}/runs/{name}": spec for name, spec in STUDY.specs.items()}
-PACKED = {folder: str(path) for folder, spec in FOLDERS.items() if (path := packed.find(folder, spec))}
+RUNS_OF = f"{config['results']}/{STUDY.scale}/runs"
+FOLDERS = {f"{RUNS_OF}/{name}": spec for name, spec in STUDY.specs.items()}
+FOUND = {folder: packed.find(folder, spec) for folder, spec in FOLDERS.items()}
+PACKED = {folder: str(path) for folder, path in FOUND.items() if path}
 RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
-# what the command line changed, handed on to every `robustfl` call
-OVERRIDES = shlex.join(w for k, v in config.items() if v != PLAIN[k] for w in ("--set", f"{k}={json.dumps(v)}"))
-logger.info(f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
-            + (f", {len(PACKED)} of them packed" if PACKED else "")
-            + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else ""))
+# what the command line changed, handed on to the calls that gather records
+CHANGED = [f"{key}={json.dumps(value)}" for key, value in config.items() if value != PLAIN[key]]
+OVERRIDES = shlex.join(word for item in CHANGED for word in ("--set", item))
+
+logger.info(
+    f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
+    + (f", {len(PACKED)} of them packed" if PACKED else "")
+    + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else "")
+)
 
 
 @lru_cache
@@ -33,8 +40,17 @@ def study_at(scale):
     return STUDY if scale == STUDY.scale else study.load(scale, config)
 
 
+def spec_words(wildcards):
+    """The run's spec and where its data lies: `robustfl train` reads no YAML."""
+    spec = study_at(wildcards.scale).spec(wildcards.name)
+    return shlex.join(handed_on(spec, config))
+
+
 def pretraining(wildcards):
+    """The record of the run whose finished model this one selects from, unless it is packed."""
     known = study_at(wildcards.scale)
     name = known.pretraining_name(wildcards.name)
+    if name is None:
+        return []
     folder = f"{config['results']}/{wildcards.scale}/runs/{name}"
-    return ancient(f"{folder}/metrics.json") if name and not packed.find(folder, known.spec(name)) else []
+    return [] if packed.find(folder, known.spec(name)) else ancient(f"{folder}/metrics.json")

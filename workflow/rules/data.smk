@@ -1,4 +1,5 @@
-# Runs fetch what they need themselves, under a lock; this target fetches ahead of time: snakemake --cores 1 data
+# Runs fetch what they need themselves, under a lock. This target fetches ahead of time:
+# snakemake --cores 1 data
 rule data:
     log:
         "logs/data.log",

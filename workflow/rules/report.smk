@@ -1,11 +1,15 @@
-# Records -> tables -> figures -> report. The package does the work; a stale or broken record stops it by name.
+# Records -> tables -> figures -> report. The package does the work; a stale or broken record stops
+# it by name.
 from robustfl.evidence import figures
 
 FOLDER = f"{config['results']}/{STUDY.scale}"
 TABLES = expand("{folder}/tables/{name}.csv", folder=FOLDER, name=[*STUDY.groups, "runs"])
 VERDICTS = expand("{folder}/tables/verdicts.{kind}", folder=FOLDER, kind=("csv", "md"))
 FIGURES = expand("{folder}/figures/{name}.svg", folder=FOLDER, name=figures.names(STUDY))
-GATHER = f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES} > {{log:q}} 2>&1"
+GATHER = (
+    f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES}"
+    " > {log:q} 2>&1"
+)
 
 
 rule tables:

@@ -1,6 +1,6 @@
-# One job = one run = one record; a packed record of the study's spec is restored, not trained. Data sets and pretrained
-# models are made on demand by the run itself and are no inputs: an absent input would retrain every finished run that
-# names it.
+# One job = one run = one record; a packed record of the study's spec is restored, not trained.
+# Data sets and pretrained models are made on demand by the run itself and are no inputs: an absent
+# input would retrain every finished run that names it.
 rule train:
     input:
         pretraining,
@@ -16,11 +16,12 @@ rule train:
     threads: 1
     resources:
         mem_mb=2000,
-        config=OVERRIDES,  # no parameter: a change of one retrains every run, and other seeds or groups are no reason to
+        # no parameter: another cache or device is no reason to train a finished run again
+        spec=spec_words,
     log:
         "logs/{scale}/{name}.log",
     conda:
         "../../environment.yml"
     shell:
-        "python -m robustfl train {wildcards.name} --scale {wildcards.scale} {resources.config} --out {params.out:q}"
+        "python -m robustfl train {wildcards.name} {resources.spec} --out {params.out:q}"
         " > {log:q} 2>&1"

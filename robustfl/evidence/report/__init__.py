@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from robustfl.evidence import figures, tables
+from robustfl.files import write_atomically
 from robustfl.study import record
 from robustfl.study.experiments import Study, snapshot
 
@@ -83,10 +84,7 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
         )
     except typst.TypstError as error:
         raise ReportError(f"{SOURCE} must compile: {error}") from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.write_bytes(pdf)
-    os.replace(partial, out)
+    write_atomically(out, pdf)
 
 
 def _read(path: Path) -> dict:

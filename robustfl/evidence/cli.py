@@ -1,0 +1,45 @@
+"""`robustfl report`: records -> tables, figures, report. pandas is imported by the call alone."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from robustfl.study.cli import add_scale, add_set, config_of, study_of
+
+PAGES = ("ladder", "readings")  # modules of robustfl.evidence.report with make(config, folder)
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `robustfl report`."""
+    parser.add_argument(
+        "what",
+        choices=["tables", "figures", "pdf", *PAGES],
+        help="what to make; pdf needs tables and figures",
+    )
+    add_scale(parser)
+    parser.add_argument(
+        "--out", default="report/summary.pdf", help="the PDF (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--study",
+        metavar="FOLDER",
+        help="YAML files of a published study (results/laptop/study, say) instead of config",
+    )
+    add_set(parser)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Make what was asked for. Returns 0; raises ReportError, RecordError, StudyError, OSError."""
+    if args.what in PAGES:  # a page is of several scales, so it lies beside their folders
+        config = config_of(args)
+        page = import_module(f"robustfl.evidence.report.{args.what}")
+        page.make(config, Path(config["results"]) / args.what)
+        return 0
+
+    known, config = study_of(args)
+    from robustfl.evidence import report as pages
+
+    pages.make(args.what, known, config, Path(args.out))
+    return 0

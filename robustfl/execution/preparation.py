@@ -1,0 +1,151 @@
+"""What a run needs before it trains: its device, data with label noise, precision and model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustfl import data, rng
+from robustfl.data import label_noise
+from robustfl.execution import precision
+from robustfl.study.run_spec import RunSpec
+from robustfl.training import resnet
+from robustfl.training.augment import Images
+from robustfl.training.data import Data
+
+
+@dataclass(frozen=True)
+class Options:
+    """How and where to run: nothing here may change a number."""
+
+    device: str = "auto"  # auto | cpu | cuda
+    cache: str = "cache"
+    source: str = "auto"  # of data sets, see robustfl.data.load
+    folder: str | None = None
+    checkpoint_every: int = 10  # epochs, at most ...
+    # ... and after the epoch in which so many seconds have passed since the last one
+    checkpoint_seconds: float = 60.0
+    graphs: bool = True  # CUDA graphs on a GPU; False = eager steps, the reference
+    log: Callable[[str], None] = print
+
+
+def pick_device(name: str) -> torch.device:
+    """auto -> cuda where there is one. Raises ValueError when cuda is asked for and absent."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be one of auto, cpu, cuda; got {name!r}")
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise ValueError("device must be present; got cuda, and torch sees no CUDA device")
+    return torch.device("cuda" if name != "cpu" and present else "cpu")
+
+
+def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """Sorted indices of `size` points (0 = all), each class with its share of them.
+
+    labels: (n,). The largest remainders fill up.
+    """
+    if not size or size >= len(labels):
+        return np.arange(len(labels))
+    order = generator.permutation(len(labels))
+
+    # a point's position within its class, as a share of the class: the smallest shares are taken
+    rank = np.empty(len(labels))
+    for c in np.unique(labels):
+        members = order[labels[order] == c]
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(rank, kind="stable")[:size])
+
+
+def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
+    """The run's data on its device, and the facts of it that its provenance stores.
+
+    Facts: source and hashes of the data set, hash of the noisy labels (int64) that are trained on,
+    what share of labels the noise moved, and the numbers of points. Raises data.DataError, and
+    ValueError where holdout or clean_set leave nothing to train on.
+    """
+    kind = data.DATASETS[spec.dataset]
+    source = "sample" if spec.sample else options.source
+    arrays = data.load(
+        spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log
+    )
+
+    # the noise is drawn for the whole set, so that a subset has the labels of the whole
+    true = arrays.train_labels.astype(np.int64)
+    noisy, measured = label_noise.apply(
+        true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map
+    )
+
+    # every seed tests on the same images, and trains on images of its own
+    keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
+    test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
+    heldout, kept = _split_holdout(spec, keep)
+
+    def images(pixels: np.ndarray) -> Images:
+        return Images.of(pixels, kind.mean, kind.std, device)
+
+    def labels(numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(numbers.astype(np.int64)).to(device)
+
+    ready = Data(
+        images(arrays.train_images[kept]),
+        labels(noisy[kept]),
+        labels(true[kept]),
+        images(arrays.test_images[test]),
+        labels(arrays.test_labels[test]),
+        images(arrays.train_images[heldout]) if len(heldout) else None,
+        labels(noisy[heldout]) if len(heldout) else None,
+    )
+    facts = {
+        "data_source": arrays.source,
+        "data_hashes": arrays.hashes,
+        "noise_measured": measured,
+        "label_hash": hashlib.sha256(noisy[kept].tobytes()).hexdigest(),
+        "train_points": len(kept),
+        "heldout_points": len(heldout),
+        "test_points": len(test),
+    }
+    return ready, facts
+
+
+def _split_holdout(spec: RunSpec, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(held out, trained on): sorted indices, a share of `keep` by chance and the others."""
+    left = round((1 - spec.holdout) * len(keep))
+    if left <= 0 or spec.clean_set > len(keep):
+        raise ValueError(
+            "holdout and clean_set must leave training points; "
+            f"got {spec.holdout}, {spec.clean_set} of {len(keep)}"
+        )
+    shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
+    count = round(spec.holdout * len(keep))
+    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
+
+
+def in_precision(
+    spec: RunSpec, device: torch.device, options: Options, begun: str | None = None
+) -> tuple[RunSpec, dict]:
+    """The spec with `auto` resolved, and the facts of it that provenance stores.
+
+    begun: the precision of a checkpoint, which a run keeps to its end. Raises as `precision.choose`
+    does.
+    """
+    chosen = spec.precision
+    seconds = None
+    if spec.precision == "auto":
+        shape = data.DATASETS[spec.dataset].shape
+        choice = precision.choose(device, spec.model, shape, spec.batch_size, options.cache)
+        chosen = begun or choice.precision
+        seconds = choice.seconds or None
+    return replace(spec, precision=chosen), {"precision": chosen, "precision_probe": seconds}
+
+
+def new_model(spec: RunSpec, device: torch.device) -> nn.Module:
+    """The spec's network with the initial weights of its seed, in channels-last layout."""
+    kind = data.DATASETS[spec.dataset]
+    model = resnet.build(spec.model, kind.shape[0], len(kind.classes), spec.seed)
+    # torch's stubs do not know the argument
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
