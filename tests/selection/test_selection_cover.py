@@ -26,10 +26,10 @@ def ways(points: np.ndarray) -> dict[str, Neighbours]:
     found = {
         "compiled": Neighbours(points),
         "plain": Neighbours(points),
-        "counts": Neighbours(points, listed=1),
-        "plain counts": Neighbours(points, listed=1),
+        "counts": Neighbours(points, max_pairs=1),
+        "plain counts": Neighbours(points, max_pairs=1),
     }
-    found["plain"].compiled = found["plain counts"].compiled = False
+    found["plain"].use_numba = found["plain counts"].use_numba = False
     return found
 
 
