@@ -35,6 +35,6 @@ class Selection:
 
 
 def join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Selection:
-    """One Selection from the (indices, weights, gains) of each class, in the order of the classes."""
+    """One Selection from (indices, weights, gains) of each class, in the order of the classes."""
     indices, weights, gains = (np.concatenate(column) for column in zip(*parts))
     return Selection(indices.astype(np.int64), weights.astype(np.float64), gains.astype(np.float64))

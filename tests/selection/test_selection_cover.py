@@ -1,4 +1,7 @@
-"""Set cover: covers, in the naive greedy's order, by every way it counts; the bisection meets the number of balls."""
+"""Set cover: covers, in the naive greedy's order, by every way it counts.
+
+The bisection meets the number of balls.
+"""
 
 import numpy as np
 import pytest

@@ -92,7 +92,7 @@ class Neighbours:
         return Cover(picks, gains, np.diff(start)[picks])
 
     def _lists_up_to(self, radius: float) -> NeighbourLists | None:
-        """Lists that hold all pairs within `radius`, built now if need be; None: they do not fit."""
+        """Lists of all pairs within `radius`, built now if need be; None: they do not fit."""
         if self.lists is not None and radius <= self.lists.radius:
             return self.lists
         if radius >= self.too_wide:

@@ -1,4 +1,4 @@
-"""Compiled parts of the set cover: close pairs of a block, lists from pairs, and the greedy cover."""
+"""Compiled parts of the set cover: pairs within a radius, lists of them, and the greedy cover."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _builds() -> bool:
 
 
 def place(points, engine: str):
-    """The points where the engine wants them: numpy for CPU engines, a tensor for torch and Triton."""
+    """The points as the engine wants them: numpy for CPU engines, tensors for torch and Triton."""
     if engine in ("torch", "triton") and on_host(points):
         import torch
 
