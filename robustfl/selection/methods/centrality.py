@@ -17,7 +17,12 @@ from robustfl.selection.result import Selection
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """Per class the k points j of largest sum_i (c - d_ij), largest first; c: largest distance.
 

@@ -14,7 +14,12 @@ from robustfl.selection.result import Selection
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """The longest points of each class, longest first, see `by_norm.select`; rng is not used."""
     return by_norm.select(points, labels, ratio, metric, largest=True)

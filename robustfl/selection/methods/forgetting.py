@@ -16,7 +16,12 @@ from robustfl.selection.result import Selection
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """The most forgotten points of each class, see `by_norm.select`.
 

@@ -10,7 +10,12 @@ from robustfl.selection.result import Selection, join
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """All points, in index order within each class; weights: 1; gains: 0.
 

@@ -9,16 +9,21 @@ from robustfl.selection.result import Selection
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """Per class k points drawn without replacement, in the order drawn; gains: 0.
 
     Arguments, weights and errors: as for `per_class.select`; rng: ValueError unless a Generator.
     """
-    validation.generator(rng)
+    generator = validation.generator(rng)
 
     def draw(members: per_class.Members) -> tuple[np.ndarray, np.ndarray]:
-        picks = rng.permutation(len(members.cloud))[: members.k]
+        picks = generator.permutation(len(members.cloud))[: members.k]
         return picks, np.zeros(len(picks))
 
     return per_class.select(points, labels, ratio, metric, draw)

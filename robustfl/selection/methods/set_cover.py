@@ -24,7 +24,7 @@ def select(
     points,
     labels,
     ratio: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     *,
     metric: str = "euclidean",
     cover_radius: float | None = None,

@@ -14,7 +14,12 @@ from robustfl.selection.result import Selection
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
     """The points of each class of smallest norm (for (n, 1) losses: of smallest loss).
 
