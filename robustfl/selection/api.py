@@ -110,12 +110,7 @@ def select(
     _check_options(method, options)
     validation.one_of(metric, "metric", validation.METRICS)
     validation.ratio(ratio)
-    if weights is not None:
-        validation.one_of(weights, "weights", validation.WEIGHTS)
-    if radius is not None:
-        validation.radius(radius)
-    if weights == "ball" and radius is None:
-        raise ValueError("radius must be given for weights='ball'; got None")
+    _check_weights(weights, radius)
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
     generator = rng.stream(validation.seed(seed), "select")
@@ -134,8 +129,19 @@ def select(
     return dataclasses.replace(picked, weights=shares)
 
 
+def _check_weights(weights: str | None, radius: float | None) -> None:
+    """ValueError for unknown weights, a radius that is none, or balls without a radius."""
+    if weights is not None:
+        validation.one_of(weights, "weights", validation.WEIGHTS)
+    if radius is not None:
+        validation.radius(radius)
+    if weights == "ball" and radius is None:
+        raise ValueError("radius must be given for weights='ball'; got None")
+
+
 def _check_options(method: str, options: dict[str, Any]) -> None:
     """ValueError for an option that the method does not have; its options are in its signature."""
+    # every method has the metric; what it adds by keyword are its options
     parameters = inspect.signature(SELECTORS[method]).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "metric"]
     for name in options:

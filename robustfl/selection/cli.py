@@ -84,6 +84,7 @@ def _check_out(out: Path) -> None:
 def _write(out: Path, picked: Selection) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, indices=picked.indices, weights=picked.weights, gains=picked.gains)
+    # beside the file and then in its place: nobody sees half of it
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(buffer.getvalue())

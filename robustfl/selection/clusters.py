@@ -15,6 +15,7 @@ def owners(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
     wins.
     """
     nearest = np.concatenate([to_numpy(part.argmin(1)) for _, part in cloud.blocks(picks)])
+    # of duplicates among the picks, each is its own
     nearest[picks] = np.arange(len(picks))
     return nearest
 

@@ -52,11 +52,13 @@ class ClassPoints:
         if metric == "cosine":
             rows = each(rows, _unit)
         if metric != "precomputed" and not self.outer:
-            rows = rows - rows[:1]  # first, so that equal points become exact zeros
+            # less one of them first, so that equal points become exact zeros
+            rows = rows - rows[:1]
             rows = rows - rows.mean(0)
         self.rows = rows
 
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        # what overflows here is refused below
+        with np.errstate(over="ignore", invalid="ignore"):
             self.squared_norms = rows.square() if self.outer else (rows * rows).sum(1)
         self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
         self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
@@ -158,7 +160,8 @@ def _unit(rows: Array) -> Array:
     largest = row_max(abs(rows))
     if not bool((largest > 0).all()):
         raise ValueError("points must have no zero row for metric='cosine'; got at least one")
-    rows = rows / largest[:, None]  # first, so that no square over- or underflows
+    # to a largest entry of 1 first, so that no square over- or underflows
+    rows = rows / largest[:, None]
     return rows / ((rows * rows).sum(1) ** 0.5)[:, None]
 
 

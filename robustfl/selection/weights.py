@@ -42,6 +42,7 @@ def _picked_classes(points, labels, indices, metric: str) -> Iterator[PickedClas
     position = np.full(len(labels), -1, dtype=np.int64)
     position[indices] = np.arange(len(indices))
     for _, where in by_class(labels):
+        # in the order of `indices`, whatever the order of the positions
         slots = np.sort(position[where][position[where] >= 0])
         picks = np.searchsorted(where, indices[slots])
         cloud = ClassPoints(rows_of_class(points, where, metric), metric)
@@ -152,6 +153,7 @@ def sample_representatives(
     """
     validation.generator(rng)
     owner = assign(points, labels, selection.indices, metric)
+    # the points cluster by cluster; those of classes without picks, at -1, come first
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner[owner >= 0], minlength=len(selection.indices))
     first = np.searchsorted(owner[order], np.arange(len(counts)))

@@ -26,14 +26,14 @@ def naive(points: np.ndarray, radius: float) -> tuple[list[int], list[int], list
 
 def ways(points: np.ndarray) -> dict[str, Neighbours]:
     """Compiled lists, plain lists, and counts without lists, compiled and plain."""
-    found = {
+    graphs = {
         "compiled": Neighbours(points),
         "plain": Neighbours(points),
         "counts": Neighbours(points, max_pairs=1),
         "plain counts": Neighbours(points, max_pairs=1),
     }
-    found["plain"].use_numba = found["plain counts"].use_numba = False
-    return found
+    graphs["plain"].use_numba = graphs["plain counts"].use_numba = False
+    return graphs
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -178,8 +178,8 @@ def test_on_a_gpu_classes_of_many_sizes_together():
         half = r.integers(0, 2**20, size=(n, n)).astype(np.int32)
         matrices.append(np.minimum(half, half.T))
     wanted = [900, 1, 700, 65]
-    found = triton_engine.greedy([torch.from_numpy(m).cuda() for m in matrices], wanted)
-    for (picks, gains), matrix, k in zip(found, matrices, wanted):
+    results = triton_engine.greedy([torch.from_numpy(m).cuda() for m in matrices], wanted)
+    for (picks, gains), matrix, k in zip(results, matrices, wanted):
         expected = numpy_engine.greedy(matrix, k)
         assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
 

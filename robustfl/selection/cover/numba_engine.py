@@ -39,7 +39,8 @@ def close_pairs(gram, square, first, left, floor, most, root, factor, row, colum
     """
     theirs = square[left:]
     for i in range(gram.shape[0]):
-        line, mine = gram[i], square[first + i]
+        line = gram[i]
+        mine = square[first + i]
         for j in range(max(0, first + i + 1 - left), gram.shape[1]):
             norm = mine + theirs[j]
             value = -2.0 * line[j] + norm
@@ -60,7 +61,8 @@ def tally(gram, mine, square, floor, most, counts):
     mine (rows,), square (m,): |x|^2 of the rows and of the points.
     """
     for i in range(len(gram)):
-        line, own = gram[i], mine[i]
+        line = gram[i]
+        own = mine[i]
         for j in range(len(counts)):
             norm = own + square[j]
             counts[j] += np.int64(-2.0 * line[j] + norm <= max(most, norm * floor))
@@ -109,7 +111,8 @@ def cover(start, other):
     bound = np.full(groups, n + 1, dtype=np.int64)
     covered = np.zeros(n, dtype=np.bool_)
     picks, gains = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    left, count = n, 0
+    left = n
+    count = 0
     while left:
         # look into the group of the largest bound until the bound is met
         pick = -1

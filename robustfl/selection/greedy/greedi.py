@@ -52,6 +52,8 @@ def greedy(
 
 def _shares(sizes: list[int], total: int) -> list[int]:
     """How many of `total` candidates each part gives: proportional to its size, never more."""
-    ends = np.cumsum([0, *sizes])  # in points; scaled to candidates and rounded down below
+    # the ends of the parts, scaled from points to candidates and rounded down: no part gives
+    # more candidates than it has points
+    ends = np.cumsum([0, *sizes])
     scale = min(1.0, total / ends[-1])
     return np.diff(np.floor(ends * scale + 1e-9).astype(int)).tolist()

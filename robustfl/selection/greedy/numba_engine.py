@@ -31,7 +31,9 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
     for start in range(0, width, TILE):
         end = min(start + TILE, width)
         for i in range(min(rows, end)):
-            line, mine, target = gram[i], square[i], S[first + i][first:]
+            line = gram[i]
+            mine = square[i]
+            target = S[first + i][first:]
             if root:
                 for j in range(max(start, i + 1), end):
                     norm = mine + square[j]
@@ -46,7 +48,8 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
                     target[j] = top - np.int32(np.rint(np.float32(value * factor) * inverse))
         # mirror the tile while it is still in the cache
         for j in range(start, end):
-            target, column = S[first + j], S[first:, first + j]
+            target = S[first + j]
+            column = S[first:, first + j]
             for i in range(min(rows, j)):
                 target[first + i] = column[i]
     for i in range(rows):
@@ -125,7 +128,9 @@ def _subtract(S, rows, old, new, count, gain):
 @njit()
 def _greedy(S, gain, k):
     n = len(gain)
-    best, rows = np.zeros(n, dtype=np.int32), np.empty(n, dtype=np.int64)
+    best = np.zeros(n, dtype=np.int32)
+    # the rows that a pick raises, and their best similarity before and after
+    rows = np.empty(n, dtype=np.int64)
     old, new = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
     for t in range(k):
@@ -139,7 +144,8 @@ def _greedy(S, gain, k):
         picks[t], gains[t] = pick, top
 
         # list the points whose best similarity rises, and take them out of all gains
-        line, count = S[pick], 0
+        line = S[pick]
+        count = 0
         for i in range(n):
             if line[i] > best[i]:
                 rows[count], old[count], new[count] = i, best[i], line[i]

@@ -16,6 +16,7 @@ both, and (marked `cuda`) compares picks where there is a device.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import triton
@@ -139,8 +140,9 @@ def greedy(
     first = similarities[0]
     device = first.device
     sizes = [len(s) for s in similarities]
-    classes, tiles = len(sizes), triton.cdiv(max(sizes), COLUMNS)
-    points, most = tiles * COLUMNS, max(wanted)
+    most = max(wanted)
+    grid = len(sizes), triton.cdiv(max(sizes), COLUMNS)  # classes, programs of each
+    gain = _first_gains(similarities, grid)
 
     def ints(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
@@ -148,42 +150,14 @@ def greedy(
     def vector(values: list[int], dtype: torch.dtype = torch.int32) -> torch.Tensor:
         return torch.tensor(values, dtype=dtype, device=device)
 
-    # gains before the first pick; -1 outside the class, and for what is picked
-    gain = ints(classes, points, dtype=torch.int64) - 1
-    for c, similarity in enumerate(similarities):
-        gain[c, : sizes[c]] = fixed_point.column_sums(similarity)
-
     # addresses relative to the first matrix, in elements: no copy of the matrices into one buffer
     apart = [(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities]
-    lists = ints(3, classes, points)
+    start = vector(apart, torch.int64)
+    classes, points = gain.shape
+    rows, old, new = ints(3, classes, points)
     picks, gains = ints(classes, most), ints(classes, most, dtype=torch.int64)
-    shared = (
-        first,
-        vector(apart, torch.int64),
-        vector(sizes),
-        vector(wanted),
-        gain,
-        *lists,
-        picks,
-        gains,
-        points,
-        most,
-        tiles,
-    )
-    here, there = _states(gain.view(classes, tiles, COLUMNS))
-    turns = itertools.cycle([(*here, *there), (*there, *here)])
-
-    def launch(times: int) -> None:
-        for _ in range(times):
-            step[(classes, tiles)](
-                *shared,
-                *next(turns),
-                SLOTS=triton.next_power_of_2(tiles),
-                COLUMNS=COLUMNS,
-                CHUNK=min(CHUNK, triton.next_power_of_2(points)),
-                ROWS=ROWS,
-                num_warps=WARPS,
-            )
+    fixed = (first, start, vector(sizes), vector(wanted), gain, rows, old, new, picks, gains)
+    launch = _launcher((*fixed, points, most, grid[1]), grid, _states(gain.view(*grid, COLUMNS)))
 
     if device.type == "cuda":
         # a step past a class's last does nothing, so that the graph may overshoot
@@ -196,6 +170,38 @@ def greedy(
         fixed_point.shift_gains(s, picks[c, :k], gains[c, :k])
         for c, (s, k) in enumerate(zip(similarities, wanted))
     ]
+
+
+def _first_gains(similarities: list[torch.Tensor], grid: tuple[int, int]) -> torch.Tensor:
+    """(classes, points) int64 gains before the first pick; -1 outside the class."""
+    classes, tiles = grid
+    shape = classes, tiles * COLUMNS
+    gain = torch.full(shape, -1, dtype=torch.int64, device=similarities[0].device)
+    for c, similarity in enumerate(similarities):
+        gain[c, : len(similarity)] = fixed_point.column_sums(similarity)
+    return gain
+
+
+def _launcher(shared: tuple, grid: tuple[int, int], states: tuple) -> Callable[[int], None]:
+    """launch(n): the next n steps. They take turns at reading one state and writing the other."""
+    here, there = states
+    turns = itertools.cycle([(*here, *there), (*there, *here)])
+    tiles = grid[1]
+    chunk = min(CHUNK, triton.next_power_of_2(tiles * COLUMNS))
+
+    def launch(times: int) -> None:
+        for _ in range(times):
+            step[grid](
+                *shared,
+                *next(turns),
+                SLOTS=triton.next_power_of_2(tiles),
+                COLUMNS=COLUMNS,
+                CHUNK=chunk,
+                ROWS=ROWS,
+                num_warps=WARPS,
+            )
+
+    return launch
 
 
 def _states(gain: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:

@@ -21,6 +21,7 @@ def select(points, labels, ratio: float, metric: str, largest: bool) -> Selectio
     """
 
     def rank(members: per_class.Members) -> tuple[np.ndarray, np.ndarray]:
+        # in float64, and on the CPU, where ties keep their order
         norms = _norms(each(host(members.points), double))
         picks = np.argsort(-norms if largest else norms, kind="stable")[: members.k]
         return picks, norms[picks]

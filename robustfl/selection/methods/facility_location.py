@@ -69,7 +69,6 @@ def select(
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
 
-    # one task per class
     points = dispatch.place(points, engine)
     entry = dispatch.entry(engine, metric, points)
     largest = _largest(memory, entry, engine, points)
@@ -83,21 +82,16 @@ def select(
     whole = [task for task in tasks if task.algorithm == "exact"]
     exact = iter(dispatch.exact([t.points for t in whole], [t.k for t in whole], engine))
 
-    parts = []
-    for task in tasks:
+    def picks_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
         if task.algorithm == "exact":
-            picks, gains = next(exact)
-        elif task.algorithm == "stochastic":
-            picks, gains = stochastic.greedy(
-                task.points, task.k, epsilon, validation.generator(rng)
-            )
-        else:
-            own = rows_of_class(points, task.where, metric)
-            picks, gains = greedi.greedy(
-                own, task.k, min(largest, len(own)), metric, engine, validation.generator(rng)
-            )
-        parts.append(per_class.weigh(task.where, task.points, picks, gains))
-    return join(parts)
+            return next(exact)
+        generator = validation.generator(rng)
+        if task.algorithm == "stochastic":
+            return stochastic.greedy(task.points, task.k, epsilon, generator)
+        own = rows_of_class(points, task.where, metric)
+        return greedi.greedy(own, task.k, min(largest, len(own)), metric, engine, generator)
+
+    return join([per_class.weigh(task.where, task.points, *picks_of(task)) for task in tasks])
 
 
 def _largest(memory: int | None, entry: int, engine: str, points) -> int:
