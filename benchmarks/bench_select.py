@@ -1,15 +1,19 @@
-"""Exact greedy facility location side by side: robustfl, apricot-select and submodlib-py, on the same similarities.
+"""Exact greedy facility location: robustfl, apricot-select and submodlib-py, side by side.
 
-    pip install apricot-select==0.6.1 submodlib-py==0.0.3 tqdm scikit-learn   # measured against, not needed by robustfl
-    python benchmarks/bench_select.py                                          # writes docs/benchmarks/selection.{md,csv,svg}
+    # measured against, not needed by robustfl
+    pip install apricot-select==0.6.1 submodlib-py==0.0.3 tqdm scikit-learn
+    # writes docs/benchmarks/selection.{md,csv,svg}
+    python benchmarks/bench_select.py
     python benchmarks/bench_select.py --sizes 500 1000 --repeats 1 --out /tmp/try
 
-Every method gets one thread, its own process, and the same matrix; calls are those of a user: a fresh selector each time.
-Seconds are CPU seconds of the process, which other work on a shared machine stretches far less than the clock's; those are in
-the table of the CSV as `wall`. The first call is timed apart (compilation); the time is the median of the others. Memory is the rise of the
-process's peak over what it held with the matrix in place. F is counted in whole numbers, on the same grid for all, and so is
-how many picks fell short of the largest gain of their step. apricot-select compiles anew for every selector, so each method's
-fixed cost, the time of a call on 20 points, is measured beside it and the ratio is given with and without.
+Every method gets one thread, its own process, and the same similarities; calls are those of a user:
+a fresh selector each time. Seconds are CPU seconds of the process, which other work on a shared
+machine stretches far less than the clock's; those are in the table of the CSV as `wall`. The first
+call is timed apart (compilation); the time is the median of the others. Memory is the rise of the
+process's peak over what it took with the matrix in place. F is counted in whole numbers, on the
+same grid for all, and so is how many picks fell short of the largest gain of their step.
+apricot-select compiles anew for every selector, so each method's fixed cost, the time of a call on
+20 points, is measured beside it and the ratio is given with and without.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ from pathlib import Path
 import numpy as np
 
 METHODS = ("robustfl", "apricot-select lazy", "submodlib LazyGreedy")
-SIZES, RATIOS, DIMENSIONS = (1000, 2500, 5000, 6000), (0.1, 0.4, 0.8), 64
+SIZES = (1000, 2500, 5000, 6000)
+RATIOS = (0.1, 0.4, 0.8)
+DIMENSIONS = 64
 FIELDS = (
     "method",
     "n",
@@ -67,18 +73,19 @@ def apricot_call(similarity: np.ndarray, step: float):
 def submodlib_call(similarity: np.ndarray, step: float):
     from submodlib import FacilityLocationFunction
 
-    matrix, n = (similarity * step).astype(np.float32), len(similarity)
+    n = len(similarity)
+    matrix = (similarity * step).astype(np.float32)
 
     def call(k: int) -> np.ndarray:
         function = FacilityLocationFunction(n=n, mode="dense", sijs=matrix, separate_rep=False)
-        found = function.maximize(
+        pairs = function.maximize(
             k,
             optimizer="LazyGreedy",
             stopIfZeroGain=False,
             stopIfNegativeGain=False,
             show_progress=False,
         )
-        return np.array([index for index, _ in found])
+        return np.array([index for index, _ in pairs])
 
     return call
 
@@ -94,16 +101,23 @@ def one(method: str, n: int, k: int, repeats: int) -> dict:
     points = np.random.default_rng(0).normal(size=(n, DIMENSIONS)).astype(np.float32)
     similarity, step = numba_engine.similarity(ClassPoints(points), np.empty(n * n, dtype=np.int32))
     similarity -= similarity.min()
-    call, times, walls = CALLS[method](similarity, step), [], []
+    call = CALLS[method](similarity, step)
+
+    # the first call, then the repeats
+    times, walls = [], []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(repeats + 1):
         start, wall = time.process_time(), time.perf_counter()
         picks = call(k)
-        times.append(time.process_time() - start), walls.append(time.perf_counter() - wall)
+        times.append(time.process_time() - start)
+        walls.append(time.perf_counter() - wall)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert len(set(picks.tolist())) == k
     short, value = audit(similarity, picks)
-    small, fixed = CALLS[method](np.ascontiguousarray(similarity[:20, :20]), step), []
+
+    # what a call costs whatever its size
+    small = CALLS[method](np.ascontiguousarray(similarity[:20, :20]), step)
+    fixed = []
     for _ in range(3):
         start = time.process_time()
         small(8)
@@ -121,12 +135,13 @@ def one(method: str, n: int, k: int, repeats: int) -> dict:
 
 
 def audit(similarity: np.ndarray, picks: np.ndarray) -> tuple[int, int]:
-    """(picks whose gain was not the largest of their step, F), in whole numbers; as in `greedy_numpy`, with picks given."""
-    best, gain, short = (
-        np.zeros(len(similarity), dtype=np.int32),
-        similarity.sum(0, dtype=np.int64),
-        0,
-    )
+    """(picks whose gain was not the largest of their step, F), in whole numbers.
+
+    The algorithm is that of `numpy_engine`, with the picks given.
+    """
+    best = np.zeros(len(similarity), dtype=np.int32)
+    gain = similarity.sum(0, dtype=np.int64)
+    short = 0
     for pick in picks:
         short += int(gain[pick] < gain.max())
         rose = np.flatnonzero(similarity[pick] > best)
@@ -139,52 +154,45 @@ def audit(similarity: np.ndarray, picks: np.ndarray) -> tuple[int, int]:
 
 def measure(sizes, ratios, repeats: int) -> list[dict]:
     """All methods in turn for each instance, each in a fresh process of one thread on one core."""
-    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-    core, rows = max(os.sched_getaffinity(0)), []
+    rows = []
     for n in sizes:
         for ratio in ratios:
-            ours = None
+            own: list[dict] = []
             for method in METHODS:
                 k = int(ratio * n)
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--one",
-                    method,
-                    str(n),
-                    str(k),
-                    "--repeats",
-                    str(repeats),
-                ]
-                done = subprocess.run(
-                    command,
-                    env={**os.environ, **threads},
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                    preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-                )
-                row = {
-                    "method": method,
-                    "n": n,
-                    "ratio": ratio,
-                    "k": k,
-                    **json.loads(done.stdout.splitlines()[-1]),
-                }
-                ours = ours or row
-                row |= {
-                    "f_relative": row["f"] / ours["f"],
-                    "times_slower": row["seconds"] / ours["seconds"],
-                }
+                row = {"method": method, "n": n, "ratio": ratio, "k": k}
+                row |= in_own_process(method, n, k, repeats)
+                own.append(row)
+
+                # against the first method of the instance, robustfl
+                base = own[0]
+                row["f_relative"] = row["f"] / base["f"]
+                row["times_slower"] = row["seconds"] / base["seconds"]
                 row["times_slower_without"] = (row["seconds"] - row["fixed_cost"]) / (
-                    ours["seconds"] - ours["fixed_cost"]
+                    base["seconds"] - base["fixed_cost"]
                 )
-                rows.append(row)
                 print(
                     f"n {n}, k {k}, {method}: {row['seconds']:.4f} s, {row['times_slower']:.1f} x",
                     file=sys.stderr,
                 )
+            rows += own
     return rows
+
+
+def in_own_process(method: str, n: int, k: int, repeats: int) -> dict:
+    """What `one` measures, in a fresh process of one thread on the last core."""
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    core = max(os.sched_getaffinity(0))
+    case = ["--one", method, str(n), str(k), "--repeats", str(repeats)]
+    done = subprocess.run(
+        [sys.executable, __file__, *case],
+        env={**os.environ, **threads},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def exponent(rows: list[dict], method: str, ratio: float) -> float:
@@ -207,7 +215,10 @@ def machine() -> str:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[2]
-    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; other work shared it (load {load:.1f} over the last 15 minutes)"
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; "
+        f"other work shared it (load {load:.1f} over the last 15 minutes)"
+    )
 
 
 def versions() -> str:
@@ -220,64 +231,83 @@ def versions() -> str:
 
 def report(rows: list[dict], repeats: int) -> str:
     """The Markdown page. Ratios first: they carry over to other machines better than seconds do."""
-    lines = [
+    return "\n".join([*_setting(rows, repeats), *_instances(rows), "", *_methods(rows), *NOTES])
+
+
+def _setting(rows: list[dict], repeats: int) -> list[str]:
+    stretch = [row["wall"] / row["seconds"] for row in rows]
+    return [
         "# Exact greedy facility location, side by side",
         "",
-        "Made by `python benchmarks/bench_select.py` (`make bench-select`); every number is in `selection.csv`.",
+        "Made by `python benchmarks/bench_select.py` (`make bench-select`); "
+        "every number is in `selection.csv`.",
         "",
         f"Machine: {machine()}.",
         f"Python {platform.python_version()}, {versions()}. One thread pinned to one core.",
         "",
-        f"All methods get the same similarities ({DIMENSIONS}-dimensional normal points, seed 0); greedy only, distances not counted;",
-        f"median CPU seconds of {repeats} calls after the first, all methods in turn in one run; median wall / CPU time was",
-        f"{statistics.median(r['wall'] / r['seconds'] for r in rows):.2f}, at worst {max(r['wall'] / r['seconds'] for r in rows):.2f} (other work). What is claimed is the ratio, not the seconds.",
-        "`without`: less each method's fixed cost, a call on 20 points; for apricot-select that is its compilation at every call.",
+        f"All methods get the same similarities ({DIMENSIONS}-dimensional normal points, seed 0); "
+        "greedy only, distances not counted;",
+        f"median CPU seconds of {repeats} calls after the first, all methods in turn in one run; "
+        "median wall / CPU time was",
+        f"{statistics.median(stretch):.2f}, at worst {max(stretch):.2f} (other work). "
+        "What is claimed is the ratio, not the seconds.",
+        "`without`: less each method's fixed cost, a call on 20 points; "
+        "for apricot-select that is its compilation at every call.",
         "Blank where the fixed cost is over four fifths of the time: what is left is then noise.",
         "",
-        "| n | k | "
-        + " | ".join(f"{m}, times slower (without)" for m in METHODS[1:])
-        + " | "
-        + " | ".join(f"{m}, s" for m in METHODS)
-        + " |",
-        "|" + "---:|" * (2 + 2 + 3),
     ]
-    instances = sorted({(row["n"], row["ratio"]) for row in rows})
+
+
+def _instances(rows: list[dict]) -> list[str]:
+    """The table of times: a line per instance."""
+    slower = " | ".join(f"{m}, times slower (without)" for m in METHODS[1:])
+    seconds = " | ".join(f"{m}, s" for m in METHODS)
+    lines = [f"| n | k | {slower} | {seconds} |", "|" + "---:|" * (2 + 2 + 3)]
     table = {(row["n"], row["ratio"], row["method"]): row for row in rows}
-    for n, ratio in instances:
+    for n, ratio in sorted({(row["n"], row["ratio"]) for row in rows}):
         own = [table[n, ratio, method] for method in METHODS]
-        cells = [f"{row['times_slower']:.1f}{without(row)}" for row in own[1:]] + [
-            f"{row['seconds']:.4f}" for row in own
-        ]
+        cells = [f"{row['times_slower']:.1f}{without(row)}" for row in own[1:]]
+        cells += [f"{row['seconds']:.4f}" for row in own]
         lines.append(f"| {n} | {own[0]['k']} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| method | first call, s (largest) | fixed cost, s (median) | peak memory above the matrix, MiB (largest) | F / F(robustfl), least and greatest | picks short of the largest gain | exponent of growth, ratio "
-        + ", ".join(map(str, sorted({row["ratio"] for row in rows})))
-        + " |",
+    return lines
+
+
+def _methods(rows: list[dict]) -> list[str]:
+    """The table of what does not depend on the instance: a line per method."""
+    ratios = sorted({row["ratio"] for row in rows})
+    lines = [
+        "| method | first call, s (largest) | fixed cost, s (median) "
+        "| peak memory above the matrix, MiB (largest) | F / F(robustfl), least and greatest "
+        "| picks short of the largest gain "
+        f"| exponent of growth, ratio {', '.join(map(str, ratios))} |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for method in METHODS:
         own = [row for row in rows if row["method"] == method]
         relative = [row["f_relative"] for row in own]
-        growth = ", ".join(
-            f"{exponent(rows, method, ratio):.2f}"
-            for ratio in sorted({row["ratio"] for row in rows})
-        )
+        growth = ", ".join(f"{exponent(rows, method, ratio):.2f}" for ratio in ratios)
         lines.append(
             f"| {method} | {max(r['first_call'] for r in own):.2f} "
-            f"| {statistics.median(r['fixed_cost'] for r in own):.4f} | {max(r['peak_mib'] for r in own):.0f} "
-            f"| {min(relative):.9f}, {max(relative):.9f} | {sum(r['short_picks'] for r in own)} | {growth} |"
+            f"| {statistics.median(r['fixed_cost'] for r in own):.4f} "
+            f"| {max(r['peak_mib'] for r in own):.0f} "
+            f"| {min(relative):.9f}, {max(relative):.9f} "
+            f"| {sum(r['short_picks'] for r in own)} | {growth} |"
         )
-    lines += [
-        "",
-        "First call: robustfl's code is compiled once per installation (some seconds, not shown) and then loaded from disk.",
-        "F: sum of the similarities of all points to their nearest pick, in whole grid units. Where no pick is short, a difference",
-        "in F comes from ties alone: each method breaks them by a rule of its own, and what follows may be worth more or less.",
-        "",
-        "![time against n](selection.svg)",
-        "",
-    ]
-    return "\n".join(lines)
+    return lines
+
+
+NOTES = (
+    "",
+    "First call: robustfl's code is compiled once per installation (some seconds, not shown) and "
+    "then loaded from disk.",
+    "F: sum of the similarities of all points to their nearest pick, in whole grid units. "
+    "Where no pick is short, a difference",
+    "in F comes from ties alone: each method breaks them by a rule of its own, and what follows "
+    "may be worth more or less.",
+    "",
+    "![time against n](selection.svg)",
+    "",
+)
 
 
 def without(row: dict) -> str:

@@ -1,9 +1,11 @@
-"""Exact selection on a GPU: the study's classes, and 100 small ones, with Triton and with torch operations.
+"""Exact selection on a GPU with Triton and with torch: the study's classes, and 100 small ones.
 
-    PYTHONPATH=. python benchmarks/bench_select_cuda.py        # writes docs/benchmarks/selection-gpu.md; needs torch and numpy alone
+    # writes docs/benchmarks/selection-gpu.md; needs torch and numpy alone
+    PYTHONPATH=. python benchmarks/bench_select_cuda.py
 
-`greedy`: the similarities of all classes are on the device. `distances and greedy`: the points are. `robustfl.select`: the call of a
-user with tensors on the device, its checks and cluster weights included. Each is waited for; medians, after calls that compile.
+`greedy`: the similarities of all classes are on the device. `distances and greedy`: the points are.
+`robustfl.select`: the call of a user with tensors on the device, its checks and cluster weights
+included. Each is waited for; medians, after calls that compile.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from robustfl.selection.distances import ClassPoints, by_class
 from robustfl.selection.greedy import dispatch, fixed_point
 
 CASES = ((10, 5000, 20.0), (100, 500, 20.0))  # classes, points of each, target in ms
-RATIO, D, WARM, CALLS = 0.4, 64, 2, 7
+RATIO = 0.4
+D = 64  # dimensions
+WARM = 2  # calls before the timed ones
+CALLS = 7
 
 
 def milliseconds(work, device: torch.device) -> float:
@@ -53,9 +58,9 @@ def measure(
         ClassPoints(points[torch.from_numpy(where).to(device)]) for _, where in by_class(labels)
     ]
     wanted = [int(RATIO * n)] * count
-    matrices = [
-        fixed_point.similarity(cloud.matrix(), cloud.max_distance)[0] for cloud in clouds
-    ]  # the same for every engine
+
+    # the same matrices for every engine
+    matrices = [fixed_point.similarity(cloud.matrix(), cloud.max_distance)[0] for cloud in clouds]
     if engine == "triton":
         from robustfl.selection.greedy import triton_engine
 
@@ -64,6 +69,7 @@ def measure(
         from robustfl.selection.greedy import torch_engine
 
         greedy = lambda: [torch_engine.greedy(m, k) for m, k in zip(matrices, wanted)]  # noqa: E731
+
     times = [
         milliseconds(greedy, device),
         milliseconds(lambda: dispatch.exact(clouds, wanted, engine), device),
@@ -78,10 +84,12 @@ def page(cases, device: torch.device) -> str:
     lines = [
         "# Selection on a GPU",
         "",
-        f"Made by `PYTHONPATH=. python benchmarks/bench_select_cuda.py`. Normal points in {D} dimensions, ratio {RATIO:g}; "
+        "Made by `PYTHONPATH=. python benchmarks/bench_select_cuda.py`. "
+        f"Normal points in {D} dimensions, ratio {RATIO:g}; "
         f"medians of {CALLS} calls after {WARM}. Machine: {describe()}.",
         "",
-        "| classes x points | engine | greedy, ms | distances and greedy, ms | `robustfl.select`, ms | target, ms | picks equal Triton's |",
+        "| classes x points | engine | greedy, ms | distances and greedy, ms "
+        "| `robustfl.select`, ms | target, ms | picks equal Triton's |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for count, n, target in cases:
@@ -90,19 +98,13 @@ def page(cases, device: torch.device) -> str:
             if engine == "triton" and (device.type != "cuda" or not find_spec("triton")):
                 continue
             times, picks = measure(count, n, engine, device)
-            same = (
-                ""
-                if reference is None
-                else "yes"
-                if all(map(np.array_equal, picks, reference))
-                else "NO"
-            )
-            reference = picks if engine == "triton" else reference
-            lines.append(
-                f"| {count} x {n} | {engine} | "
-                + " | ".join(f"{t:.1f}" for t in times)
-                + f" | {target:.0f} | {same} |"
-            )
+            same = ""
+            if reference is not None:
+                same = "yes" if all(map(np.array_equal, picks, reference)) else "NO"
+            if engine == "triton":
+                reference = picks
+            cells = " | ".join(f"{t:.1f}" for t in times)
+            lines.append(f"| {count} x {n} | {engine} | {cells} | {target:.0f} | {same} |")
             print(lines[-1], file=sys.stderr)
     return "\n".join([*lines, ""])
 

@@ -1,10 +1,11 @@
-"""Selection at the study's size: all of a CIFAR-10-sized set, a set cover of it, and the cost of compiling.
+"""Selection at the study's size: a CIFAR-10-sized set, a set cover of it, and compiling.
 
-    python benchmarks/bench_select_scale.py        # writes docs/benchmarks/selection-scale.md, some minutes
+    # writes docs/benchmarks/selection-scale.md, some minutes
+    python benchmarks/bench_select_scale.py
 
-Each case runs in its own process on one thread: where other work holds the cores, a second BLAS thread spins and only costs.
-Memory is that process's peak, imports included.
-The points are 50,000 x 64 in 10 classes: normal, and for the set cover of 16 intrinsic dimensions plus noise.
+Each case runs in its own process on one thread: where other work holds the cores, a second BLAS
+thread spins and only costs. Memory is that process's peak, imports included. The points are
+50,000 x 64 in 10 classes: normal, and for the set cover of 16 intrinsic dimensions plus noise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +34,20 @@ CASES = {  # name -> (threads, what is timed)
     "load": (1, "first call of a process, compiled code on disk"),
 }
 
+ELSEWHERE = """\
+Not on this page: the Triton engine and the torch engine on a GPU (targets: 10 x 5000 points at \
+ratio 0.4 in 20 ms, 100 classes x 500).
+`python benchmarks/bench_select_cuda.py` times them where there is a CUDA device and writes \
+`selection-gpu.md`, which is absent until it
+has run on one; `pytest -m cuda tests/selection/test_selection_cuda.py` compares their picks with \
+the CPU's."""
 
-ELSEWHERE = """Not on this page: the Triton engine and the torch engine on a GPU (targets: 10 x 5000 points at ratio 0.4 in 20 ms, 100 classes x 500).
-`python benchmarks/bench_select_cuda.py` times them where there is a CUDA device and writes `selection-gpu.md`, which is absent until it
-has run on one; `pytest -m cuda tests/selection/test_selection_cuda.py` compares their picks with the CPU's."""
 
+def work_of(case: str) -> Callable[[], int]:
+    """The call that the case times; it returns how many points it picked. Compiled code is loaded.
 
-def run(case: str) -> None:
-    """Time one case in this process and print JSON."""
+    `compile` and `load` time that loading, so that for them nothing is called before.
+    """
     import robustfl
     from robustfl.selection.distances import ClassPoints, by_class
     from robustfl.selection.greedy import dispatch
@@ -51,25 +59,28 @@ def run(case: str) -> None:
         clouds = [ClassPoints(points[where]) for _, where in by_class(labels)]
         return len(dispatch.exact(clouds, [k] * 10, "numba"))
 
-    def cover(radius: float | None) -> int:
-        return len(robustfl.select(mixed, method="set_cover", ratio=43105 / N, cover_radius=radius))
+    if case in ("compile", "load"):
+        return lambda: len(robustfl.select(points[:100], ratio=0.5))
 
-    if case in ("cover", "bisect"):
-        mixed = (
-            r.normal(size=(N, 16)) @ r.normal(size=(16, D)) + 0.3 * r.normal(size=(N, D))
-        ).astype(np.float32)
-        robustfl.select(mixed[:300], method="set_cover", ratio=0.5)  # compile or load
-        radius = (
-            None
-            if case == "bisect"
-            else robustfl.select(mixed, method="set_cover", ratio=43105 / N).radius
-        )
-        work = lambda: cover(radius)  # noqa: E731
-    elif case in ("compile", "load"):
-        work = lambda: len(robustfl.select(points[:100], ratio=0.5))  # noqa: E731
-    else:
+    if case in ("exact", "select"):
         robustfl.select(points[:100], ratio=0.5)
-        work = exact if case == "exact" else lambda: len(robustfl.select(points, labels, ratio=0.4))
+        return exact if case == "exact" else lambda: len(robustfl.select(points, labels, ratio=0.4))
+
+    # a set cover: 16 intrinsic dimensions plus noise
+    mixed = r.normal(size=(N, 16)) @ r.normal(size=(16, D)) + 0.3 * r.normal(size=(N, D))
+    mixed = mixed.astype(np.float32)
+
+    def cover(radius: float | None) -> robustfl.Selection:
+        return robustfl.select(mixed, method="set_cover", ratio=43105 / N, cover_radius=radius)
+
+    robustfl.select(mixed[:300], method="set_cover", ratio=0.5)
+    radius = None if case == "bisect" else cover(None).radius
+    return lambda: len(cover(radius))
+
+
+def run(case: str) -> None:
+    """Time one case in this process and print JSON."""
+    work = work_of(case)
     times, result = [], 0
     for _ in range(1 if case in ("compile", "load") else 3):
         start, wall = time.process_time(), time.perf_counter()
@@ -106,9 +117,11 @@ def main() -> None:
         "Made by `python benchmarks/bench_select_scale.py`. 50,000 points in 64 dimensions.",
         "",
         f"Machine: {machine()}. Median of three calls, except the first calls.",
-        "Seconds on the clock far above CPU seconds per thread mean that other work held the cores.",
+        "Seconds on the clock far above CPU seconds per thread mean that other work "
+        "held the cores.",
         "",
-        "| what | threads | seconds | CPU seconds of all threads | peak memory of the process, MiB |",
+        "| what | threads | seconds | CPU seconds of all threads "
+        "| peak memory of the process, MiB |",
         "|---|---:|---:|---:|---:|",
     ]
     with tempfile.TemporaryDirectory(prefix="numba cache ") as cache:
@@ -126,9 +139,10 @@ def main() -> None:
                 text=True,
                 check=True,
             )
-            found = json.loads(done.stdout)
+            row = json.loads(done.stdout)
             lines.append(
-                f"| {what} | {threads} | {found['seconds']:.2f} | {found['cpu']:.2f} | {found['peak_mib']:.0f} |"
+                f"| {what} | {threads} | {row['seconds']:.2f} | {row['cpu']:.2f} "
+                f"| {row['peak_mib']:.0f} |"
             )
             print(lines[-1], file=sys.stderr)
     args.out.mkdir(parents=True, exist_ok=True)

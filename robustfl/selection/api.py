@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from typing import Any, Protocol
 
 import numpy as np
 
 from robustfl import rng
 from robustfl.selection import validation
-from robustfl.selection import weights as counts
+from robustfl.selection import weights as representation
 from robustfl.selection.methods import (
     centrality,
     el2n,
@@ -21,8 +23,30 @@ from robustfl.selection.methods import (
 )
 from robustfl.selection.result import Selection
 
+
+class Selector(Protocol):
+    """What every method is: a function of points, labels, a ratio and a source of randomness.
+
+    It returns a Selection sorted by class and then by the order of its picks, leaves its inputs
+    untouched, and gives the same answer for the same seed. Of class c it picks
+    max(1, floor(ratio * n_c)) points; `full` takes all, and `set_cover` works on the whole set.
+    A method may have more options, by keyword and with defaults; `select` passes them on.
+    rng: None is enough for a method that draws nothing.
+    """
+
+    def __call__(
+        self,
+        points: Any,
+        labels: Any,
+        ratio: float,
+        rng: np.random.Generator | None,
+        *,
+        metric: str = "euclidean",
+    ) -> Selection: ...
+
+
 # A new selector = one file and one line here.
-SELECTORS = {
+SELECTORS: dict[str, Selector] = {
     "facility_location": facility_location.select,
     "centrality": centrality.select,
     "random": random.select,
@@ -35,8 +59,8 @@ SELECTORS = {
 
 
 def select(
-    points,
-    labels=None,
+    points: Any,
+    labels: Any = None,
     *,
     method: str = "facility_location",
     ratio: float,
@@ -44,45 +68,83 @@ def select(
     metric: str = "euclidean",
     seed: int = 0,
     weights: str | None = None,
-    **options,
+    **options: Any,
 ) -> Selection:
     """A weighted subset of `points`: class by class, in the order in which the method picked.
 
-    points: (n, d) numpy array or torch tensor, or the (n, n) similarity matrix for metric="precomputed".
-      Outer products of two vectors each, such as last-layer gradients: `selection.OuterProducts`.
-    labels: (n,) integers; None: one class. ratio: share of each class to pick, in (0, 1].
-    method: a key of SELECTORS; options go to it. metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
-    weights: "cluster" (points nearest to the pick), "ball" (points of its class within `radius`, in units of the metric) or
-    "uniform" (ones). None: "ball" where a radius is given, else the method's own, as its docstring says.
-    Raises ValueError naming parameter, rule and value; MemoryError where a class is too large.
+    points: (n, d) numpy array or torch tensor, or the (n, n) similarity matrix for
+      metric="precomputed". Outer products of two vectors each, such as last-layer gradients:
+      `selection.OuterProducts`.
+    labels: (n,) integers; None: one class.
+    method: a key of SELECTORS.
+    ratio: share of each class to pick, in (0, 1].
+    radius: of the balls that weights="ball" counts in, >= 0, in units of the metric.
+    metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
+    seed: a whole number >= 0; the same seed gives the same subset.
+    weights: "cluster" (points nearest to the pick), "ball" (points of its class within `radius`)
+      or "uniform" (ones). None: "ball" where a radius is given, else the method's own, which its
+      docstring describes: cluster sizes, but ones for `full` and points within the cover radius for
+      `set_cover`.
+    options: of the method. `facility_location` has engine ("auto", "numba", "numpy", "torch" or
+      "triton"), algorithm ("auto", "exact", "stochastic" or "partition"), epsilon (of "stochastic",
+      in (0, 1)) and memory (bytes for the matrix of one class); `set_cover` has cover_radius (in
+      units of the metric). The other methods have none.
+
+    Raises ValueError naming parameter, rule and value, also for an option that the method does not
+    have; MemoryError where algorithm="exact" is asked for and a class is too large for it.
+
+    Two of three points on a line, the nearer ones represented by one pick:
+
+    >>> import numpy as np
+    >>> points = np.array([[0.0], [1.0], [5.0]])
+    >>> picked = select(points, ratio=0.7)
+    >>> picked.indices.tolist()
+    [1, 2]
+    >>> picked.weights.tolist()
+    [2.0, 1.0]
+    >>> select(points, labels=[0, 0, 1], ratio=0.5, radius=1.0).weights.tolist()
+    [2.0, 1.0]
     """
+    # check everything before any work is done
     validation.one_of(method, "method", SELECTORS)
+    _check_options(method, options)
     validation.one_of(metric, "metric", validation.METRICS)
     validation.ratio(ratio)
+    _check_weights(weights, radius)
+    points = validation.points(points, metric)
+    labels = validation.labels(labels, len(points))
+    generator = rng.stream(validation.seed(seed), "select")
+
+    picked = SELECTORS[method](points, labels, ratio, generator, metric=metric, **options)
+
+    # weigh the picks, unless the method's own weights are wanted
+    if weights == "uniform":
+        shares = np.ones(len(picked))
+    elif weights == "cluster":
+        shares = representation.cluster(points, labels, picked.indices, metric=metric)
+    elif radius is not None:
+        shares = representation.ball(points, labels, picked.indices, radius, metric=metric)
+    else:
+        return picked
+    return dataclasses.replace(picked, weights=shares)
+
+
+def _check_weights(weights: str | None, radius: float | None) -> None:
+    """ValueError for unknown weights, a radius that is none, or balls without a radius."""
     if weights is not None:
         validation.one_of(weights, "weights", validation.WEIGHTS)
     if radius is not None:
         validation.radius(radius)
     if weights == "ball" and radius is None:
         raise ValueError("radius must be given for weights='ball'; got None")
-    points = validation.points(points, metric)
-    labels = validation.labels(labels, len(points))
-    picked = SELECTORS[method](
-        points, labels, ratio, rng.stream(validation.seed(seed), "select"), metric=metric, **options
-    )
-    kind = weights or ("ball" if radius is not None else "natural")
-    if kind == "natural":
-        return picked
-    return dataclasses.replace(
-        picked, weights=_weights(points, labels, picked, kind, radius, metric)
-    )
 
 
-def _weights(
-    points, labels, picked: Selection, kind: str, radius: float | None, metric: str
-) -> np.ndarray:
-    if kind == "uniform":
-        return np.ones(len(picked))
-    if kind == "cluster":
-        return counts.cluster(points, labels, picked.indices, metric=metric)
-    return counts.ball(points, labels, picked.indices, radius, metric=metric)
+def _check_options(method: str, options: dict[str, Any]) -> None:
+    """ValueError for an option that the method does not have; its options are in its signature."""
+    # every method has the metric; what it adds by keyword are its options
+    parameters = inspect.signature(SELECTORS[method]).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "metric"]
+    for name in options:
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"options of method={method!r} must be among: {allowed}; got {name!r}")

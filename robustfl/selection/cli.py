@@ -45,12 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Select and write the file whole or not at all. Returns 0, or 2 after one line on stderr that says what is wrong."""
+    """Select and write the file whole or not at all.
+
+    Returns 0, or 2 after one line on stderr that says what is wrong.
+    """
     try:
         _check_out(Path(args.out))
-        points, labels = (
-            None if path is None else _read(path) for path in (args.points, args.labels)
-        )
+        points = _read(args.points)
+        labels = None if args.labels is None else _read(args.labels)
         picked = select(
             points,
             labels,

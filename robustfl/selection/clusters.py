@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from robustfl.selection.arrays import to_numpy
 from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
-from robustfl.selection.outer import each
-
-
-def host(points):
-    """A numpy array of an array or a tensor on any device; of outer products, both factors so."""
-    return each(points, lambda part: part if isinstance(part, np.ndarray) else part.cpu().numpy())
 
 
 def owners(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
     """(m,) position in `picks` of the pick nearest to each point of a class; O(m k d).
 
-    A pick belongs to its own cluster; between equally near picks the one at the lowest position wins.
+    A pick belongs to its own cluster; between equally near picks the one at the lowest position
+    wins.
     """
-    found = np.concatenate([host(part.argmin(1)) for _, part in cloud.blocks(picks)])
-    found[picks] = np.arange(len(picks))
-    return found
+    nearest = np.concatenate([to_numpy(part.argmin(1)) for _, part in cloud.blocks(picks)])
+    # of duplicates among the picks, each is its own
+    nearest[picks] = np.arange(len(picks))
+    return nearest
 
 
 def sizes(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
@@ -31,17 +28,20 @@ def sizes(cloud: ClassPoints, picks: np.ndarray) -> np.ndarray:
 def assign(
     points, labels: np.ndarray, indices: np.ndarray, metric: str = "euclidean"
 ) -> np.ndarray:
-    """(n,) int64 position in `indices` of the nearest pick of the point's class; -1 for a class without a pick."""
+    """(n,) int64 position in `indices` of the nearest pick of the point's class.
+
+    It is -1 for the points of a class without a pick.
+    """
     position = np.full(len(labels), -1, dtype=np.int64)
     position[indices] = np.arange(len(indices))
-    found = np.full(len(labels), -1, dtype=np.int64)
+
+    owner = np.full(len(labels), -1, dtype=np.int64)
     for _, where in by_class(labels):
         picks = np.flatnonzero(position[where] >= 0)
-        picks = picks[
-            np.argsort(position[where[picks]])
-        ]  # in the order of `indices`, so that ties go to the lowest
-        if len(picks):
-            found[where] = position[where[picks]][
-                owners(ClassPoints(rows_of_class(points, where, metric), metric), picks)
-            ]
-    return found
+        if not len(picks):
+            continue
+        # in the order of `indices`, so that ties go to the lowest position there
+        picks = picks[np.argsort(position[where[picks]])]
+        cloud = ClassPoints(rows_of_class(points, where, metric), metric)
+        owner[where] = position[where[picks]][owners(cloud, picks)]
+    return owner

@@ -1,9 +1,10 @@
 """Distances between points, in blocks: numpy arrays, or torch tensors on whatever device they are.
 
-Squared distances come from a float64 Gram matrix of centred points, |x|^2 + |y|^2 - 2 x.y, and are rounded to float32 at
-the end. In float32 throughout, the cancellation would leave errors of 3e-4 |x| between near-duplicates; in float64 they
-stay below the last bit of the float32 result, so that equal distances compare equal and `d <= radius` is inclusive.
-Of outer products it comes from their factors, not centred; `ClassPoints` says what that costs.
+Squared distances come from a float64 Gram matrix of centred points, |x|^2 + |y|^2 - 2 x.y, and are
+rounded to float32 at the end. In float32 throughout, the cancellation would leave errors of
+3e-4 |x| between near-duplicates; in float64 they stay below the last bit of the float32 result, so
+that equal distances compare equal and `d <= radius` is inclusive. For outer products the Gram
+matrix comes from their factors, which are not centred; `ClassPoints` says what that costs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from robustfl.selection import validation
-from robustfl.selection.outer import OuterProducts, double, each, on_host
+from robustfl.selection.arrays import Array, double, row_max, single, upper_triangle
+from robustfl.selection.outer import OuterProducts, each, on_host
 
 BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
 FLOAT32 = float(np.finfo(np.float32).max)
@@ -23,44 +25,52 @@ GPU_BLOCK = 2**26  # and on a GPU, where few large kernels are faster: 512 MB
 class ClassPoints:
     """The points of one class, ready for distance blocks.
 
-    rounding_floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts as 0: duplicates are at distance 0.
-    rows: (m, d) float64, centred (for cosine: of unit length before; for precomputed: the similarity matrix as it is).
+    rows: (m, d) float64, centred (for cosine: of unit length before; for precomputed: the
+      similarity matrix as it is).
     squared_norms: (m,) float64, |x|^2 of the rows.
+    rounding_floor: a squared distance below this share of |x|^2 + |y|^2 is rounding, and counts
+      as 0, so that duplicates are at distance 0.
+    max_distance: no distance is larger; at most four times the largest one.
 
-    Of outer products, `rows` holds both factors in float64 (for cosine: each of unit length). They
+    For outer products, `rows` holds both factors in float64 (for cosine: each of unit length). They
     cannot be centred: less a centre, a point is no outer product. Errors are therefore relative to
     the distance |x| from the origin. Between points farther than 1e-3 |x| from each other they stay
     below the last bit of float32; points of 10 x 65 entries nearer than 2e-7 |x| count as equal.
     """
 
     def __init__(self, points, metric: str = "euclidean") -> None:
-        """points: (m, d) numpy or torch, or OuterProducts; metric: see `checks.METRICS`.
+        """points: (m, d) numpy or torch, or OuterProducts; metric: one of `validation.METRICS`.
 
-        ValueError for a zero vector under cosine, or distances beyond float32.
+        Raises ValueError for an unknown metric, a zero row under cosine, or distances beyond
+        float32.
         """
         self.metric = validation.one_of(metric, "metric", validation.METRICS)
-        self.on_host, self.outer = on_host(points), isinstance(points, OuterProducts)
+        self.on_host = on_host(points)
+        self.outer = isinstance(points, OuterProducts)
+
         rows = each(points, double)
         if metric == "cosine":
             rows = each(rows, _unit)
         if metric != "precomputed" and not self.outer:
-            rows = rows - rows[:1]  # first, so that equal points become exact zeros
+            # less one of them first, so that equal points become exact zeros
+            rows = rows - rows[:1]
             rows = rows - rows.mean(0)
         self.rows = rows
 
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        # what overflows here is refused below
+        with np.errstate(over="ignore", invalid="ignore"):
             self.squared_norms = rows.square() if self.outer else (rows * rows).sum(1)
         self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
         self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
-        self.max_distance = self._bound() * (
-            1 + 2.0**-20
-        )  # no distance is larger; at most four times the largest one
+        self.max_distance = self._bound() * (1 + 2.0**-20)  # the margin covers rounding
         if not self.max_distance < FLOAT32:
             raise ValueError(
-                f"points must lie within distances that float32 can hold; got a spread of {self.max_distance}"
+                "points must lie within distances that float32 can hold; "
+                f"got a spread of {self.max_distance}"
             )
 
     def _bound(self) -> float:
+        # by the triangle inequality: twice the distance of the furthest point from the centre
         if self.metric == "precomputed":
             return self.max_similarity - float(self.rows.min())
         if self.outer:
@@ -79,69 +89,79 @@ class ClassPoints:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gram(self, a, b):
+    def gram(self, a, b) -> Array:
         """(len(a), len(b)) float64 inner products of the rows; a, b: slices or (k,) positions."""
         return self.rows.gram(a, b) if self.outer else self.rows[a] @ self.rows[b].T
 
-    def block(self, a, b):
+    def block(self, a, b) -> Array:
         """(len(a), len(b)) float32 distances; a, b: slices or (k,) positions.
 
         For `precomputed` the distance is the largest similarity minus the similarity.
         """
         if self.metric == "precomputed":
-            part = self.max_similarity - self.rows[a][:, b]
-        else:
-            part = self.gram(a, b)
-            part *= -2.0
-            norm = self.squared_norms[a][:, None] + self.squared_norms[b][None]
-            part += norm
-            norm *= self.rounding_floor
-            part *= part > norm
-            if self.metric == "euclidean":
-                part **= 0.5
-            elif self.metric == "cosine":
-                part *= 0.5  # |u - v|^2 / 2 = 1 - cos for unit rows
-        return part.astype(np.float32) if isinstance(part, np.ndarray) else part.float()
+            return single(self.max_similarity - self.rows[a][:, b])
 
-    def blocks(self, b=slice(None)) -> Iterator[tuple[slice, object]]:
-        """(rows, distances of those rows to b), over all rows, a bounded number of distances at a time."""
-        for rows in self.slices(len(self) if isinstance(b, slice) else len(b)):
-            yield rows, self.block(rows, b)
+        # |x|^2 + |y|^2 - 2 x.y in place, with what is only rounding set to 0
+        part = self.gram(a, b)
+        part *= -2.0
+        norm = self.squared_norms[a][:, None] + self.squared_norms[b][None]
+        part += norm
+        norm *= self.rounding_floor
+        part *= part > norm
+
+        if self.metric == "euclidean":
+            part **= 0.5
+        elif self.metric == "cosine":
+            part *= 0.5  # |u - v|^2 / 2 = 1 - cos for unit rows
+        return single(part)
+
+    def blocks(self, b: slice | np.ndarray | None = None) -> Iterator[tuple[slice, Array]]:
+        """(rows, distances of those rows to b), over all rows, a bounded number of them at a time.
+
+        b: a slice or (k,) positions; None: all points.
+        """
+        columns = slice(None) if b is None else b
+        for rows in self.slices(len(self) if isinstance(columns, slice) else len(columns)):
+            yield rows, self.block(rows, columns)
 
     def slices(self, width: int) -> list[slice]:
         """The rows, cut so that a block of them by `width` columns is of bounded size."""
         bound = BLOCK if self.on_host else GPU_BLOCK
-        step, m = max(1, bound // max(1, width)), len(self)
+        step = max(1, bound // max(1, width))
+        m = len(self)
         return [slice(start, min(start + step, m)) for start in range(0, m, step)]
 
-    def matrix(self):
-        """(m, m) float32 distances, exactly symmetric with a zero diagonal: one triangle is computed and mirrored."""
+    def matrix(self) -> Array:
+        """(m, m) float32 distances, exactly symmetric with a zero diagonal.
+
+        One triangle is computed and mirrored.
+        """
         m = len(self)
-        out = (
-            np.zeros((m, m), np.float32)
-            if self.on_host
-            else self.squared_norms.new_zeros(m, m).float()
-        )
+        if self.on_host:
+            out: Array = np.zeros((m, m), np.float32)
+        else:
+            out = self.squared_norms.new_zeros(m, m).float()
         for rows in self.slices(m):
             rest = slice(rows.start, m)
             part = self.block(rows, rest)
-            size = part.shape[0]
-            corner = part[:, :size]  # the block on the diagonal: mirror its upper triangle
-            triu = np.triu if isinstance(corner, np.ndarray) else type(corner).triu
-            part[:, :size] = (
-                triu(corner, 0 if self.metric == "precomputed" else 1) + triu(corner, 1).T
-            )
+
+            # the block on the diagonal: mirror its upper triangle, without distances to itself
+            corner = part[:, : part.shape[0]]
+            first = 0 if self.metric == "precomputed" else 1
+            corner[:] = upper_triangle(corner, first) + upper_triangle(corner, 1).T
+
             out[rows, rest] = part
             out[rest, rows] = part.T
         return out
 
 
-def _unit(rows):
+def _unit(rows: Array) -> Array:
     """(m, d) rows at length 1. ValueError for a row of zeros."""
-    largest = abs(rows).max(1) if isinstance(rows, np.ndarray) else rows.abs().amax(1)
+    largest = row_max(abs(rows))
     if not bool((largest > 0).all()):
         raise ValueError("points must have no zero row for metric='cosine'; got at least one")
-    rows = rows / largest[:, None]  # first, so that no square over- or underflows
+    # to a largest entry of 1 first, so that no square over- or underflows
+    rows = rows / largest[:, None]
     return rows / ((rows * rows).sum(1) ** 0.5)[:, None]
 
 
@@ -160,9 +180,10 @@ def by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def rows_of_class(points, where: np.ndarray, metric: str = "euclidean"):
     """The points of one class: rows `where`, and for a precomputed matrix the same columns."""
+    index: Array = where
     if not on_host(points):
         import torch
 
-        where = torch.from_numpy(where).to(points.device)
-    part = points[where]
-    return part[:, where] if metric == "precomputed" else part
+        index = torch.from_numpy(where).to(points.device)
+    part = points[index]
+    return part[:, index] if metric == "precomputed" else part

@@ -1,15 +1,18 @@
 """numba's `njit` with a disk cache that works from a read-only installation.
 
-numba keeps compiled code beside the source, else in the user's cache folder. Where neither can be written (a read-only
-image without a home) it would refuse to compile at all; then, unless NUMBA_CACHE_DIR is set, the temporary folder serves.
+numba keeps compiled code beside the source, else in the user's cache folder. Where neither can be
+written (a read-only image without a home) it would refuse to compile at all; then, unless
+NUMBA_CACHE_DIR is set, the temporary folder serves.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numba
 
@@ -27,6 +30,10 @@ def cache_folder(beside: Path, home: Path) -> str:
     return str(Path(tempfile.gettempdir()) / f"robustfl-numba-{os.getuid()}")
 
 
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = cache_folder(Path(__file__).parent, Path.home())
-njit = partial(numba.njit, cache=True, nogil=True)
+# numba adds its settings to the module while it is imported, where mypy does not see them
+if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+    folder = cache_folder(Path(__file__).parent, Path.home())
+    numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+
+# nogil: threads that train several runs select at once
+njit: Callable[..., Any] = partial(numba.njit, cache=True, nogil=True)

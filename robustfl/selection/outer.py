@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from robustfl.selection.arrays import Array, double, is_numpy, to_numpy
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +21,19 @@ class OuterProducts:
     """n points of a * b dimensions: point i is the outer product of left[i] and right[i].
 
     left: (n, a) and right: (n, b), both numpy arrays or both torch tensors of one device. They are
-    kept as they are; whoever takes points checks them (`checks.points`) and raises ValueError.
+    kept as they are; `robustfl.select` and the selectors check them, and raise ValueError where
+    they are not finite, not equally long, or not on one device.
+
+    >>> import numpy as np
+    >>> points = OuterProducts(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0, 5.0]]))
+    >>> points.shape
+    (1, 6)
+    >>> points.dense().tolist()
+    [[3.0, 4.0, 5.0, 6.0, 8.0, 10.0]]
     """
 
-    left: object
-    right: object
+    left: Array
+    right: Array
 
     def __len__(self) -> int:
         return len(self.left)
@@ -52,37 +61,37 @@ class OuterProducts:
         """The points whose factors are `function` of these factors."""
         return OuterProducts(function(self.left), function(self.right))
 
-    def gram(self, a, b):
+    def gram(self, a, b) -> Array:
         """(len(a), len(b)) inner products, in the factors' precision; a, b: slices or positions."""
         product = self.left[a] @ self.left[b].T
         product *= self.right[a] @ self.right[b].T
         return product
 
-    def square(self):
+    def square(self) -> Array:
         """(n,) squared norms, in the factors' precision."""
         return (self.left * self.left).sum(1) * (self.right * self.right).sum(1)
 
-    def apart(self):
+    def apart(self) -> Array:
         """(n,) squared distances to the mean of all points; O(n a b) time, O(a b + n b) memory."""
         mean = self.left.T @ self.right / len(self)  # (a, b)
         return self.square() - 2 * ((self.left @ mean) * self.right).sum(1) + (mean * mean).sum()
 
-    def dense(self):
+    def dense(self) -> Array:
         """(n, a * b) float64 points, built after all: for tests, and for other people's code."""
-        wide = each(self, double)
+        wide = self.map(double)
         return (wide.left[:, :, None] * wide.right[:, None, :]).reshape(self.shape)
 
 
-def on_host(points) -> bool:
+def on_host(points: Any) -> bool:
     """Are the points numpy arrays? Else they are torch tensors, on whatever device."""
-    return isinstance(points.left if isinstance(points, OuterProducts) else points, np.ndarray)
+    return is_numpy(points.left if isinstance(points, OuterProducts) else points)
 
 
-def each(points, function: Callable):
+def each(points: Any, function: Callable) -> Any:
     """`function` of the points' array, or of both factors where they are outer products."""
     return points.map(function) if isinstance(points, OuterProducts) else function(points)
 
 
-def double(array):
-    """The array or tensor in float64."""
-    return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
+def host(points: Any) -> Any:
+    """The points as a numpy array; outer products with both factors as numpy arrays."""
+    return each(points, to_numpy)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import numbers
 import sys
+from typing import Any
 
 import numpy as np
 
+from robustfl.selection.arrays import Array, is_finite, is_numpy, to_numpy
 from robustfl.selection.outer import OuterProducts, on_host
 
 METRICS = ("euclidean", "sqeuclidean", "cosine", "precomputed")
 WEIGHTS = ("cluster", "ball", "uniform")
 
 
-def numeric(value, name: str):
-    """A real-valued numpy array, or the CUDA tensor given (it stays where it is). Never a copy of numpy input.
+def numeric(value, name: str) -> Array:
+    """A real-valued numpy array, or the CUDA tensor given, which stays where it is.
 
-    Torch tensors of the CPU are viewed as numpy arrays, without their graph. ValueError for anything else.
+    numpy input is never copied; torch tensors of the CPU are viewed as numpy arrays, without their
+    graph. Raises ValueError for anything else.
     """
+    # by the module's name: torch is slow to import, and who passes a tensor has imported it
     if type(value).__module__.partition(".")[0] == "torch":
         try:
             value = value.detach().resolve_conj().resolve_neg()
@@ -27,7 +31,8 @@ def numeric(value, name: str):
             value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
         except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"{name} must be a dense tensor of real numbers; got {type(value).__name__}: {error}"
+                f"{name} must be a dense tensor of real numbers; "
+                f"got {type(value).__name__}: {error}"
             ) from None
     try:
         array = np.asarray(value)
@@ -40,7 +45,7 @@ def numeric(value, name: str):
     return array
 
 
-def points(value, metric: str = "euclidean"):
+def points(value, metric: str = "euclidean") -> Any:
     """(n, d) array or CUDA tensor, finite, n >= 1 and d >= 1.
 
     For the metric `precomputed` it is square and symmetric. Of OuterProducts, both factors are
@@ -52,19 +57,21 @@ def points(value, metric: str = "euclidean"):
     if metric == "precomputed":
         if array.shape[0] != array.shape[1]:
             raise ValueError(
-                f"points must be a square similarity matrix for metric='precomputed'; got {tuple(array.shape)}"
+                "points must be a square similarity matrix for metric='precomputed'; "
+                f"got {tuple(array.shape)}"
             )
-        if isinstance(array, np.ndarray) and array.dtype.kind in "bui":
+        if is_numpy(array) and array.dtype.kind in "bui":
             array = array.astype(np.float64)  # differences of small integers would wrap
         gap = float(abs(array - array.T).max())
         if gap > 1e-5 * float(abs(array).max()):
             raise ValueError(
-                f"points must be a symmetric similarity matrix for metric='precomputed'; got |S - S.T| = {gap}"
+                "points must be a symmetric similarity matrix for metric='precomputed'; "
+                f"got |S - S.T| = {gap}"
             )
     return array
 
 
-def _matrix(value, name: str, shape: str):
+def _matrix(value, name: str, shape: str) -> Array:
     """A finite array or CUDA tensor of two dimensions, neither empty; `shape` names them."""
     array = numeric(value, name)
     if array.ndim != 2 or 0 in array.shape:
@@ -72,10 +79,9 @@ def _matrix(value, name: str, shape: str):
         raise ValueError(
             f"{name} must have shape {shape} with {n} >= 1 and {d} >= 1; got {tuple(array.shape)}"
         )
-    finite = np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
+    finite = is_finite(array)
     if not bool(finite.all()):
-        wrong = np.asarray(~finite if isinstance(array, np.ndarray) else ~finite.cpu())
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        at = tuple(int(i) for i in np.argwhere(~to_numpy(finite))[0])
         raise ValueError(f"{name} must be finite; got {float(array[at])} at {at}")
     return array
 
@@ -102,8 +108,7 @@ def labels(value, n: int) -> np.ndarray:
     """(n,) integer labels on the CPU; None means that all points are of one class."""
     if value is None:
         return np.zeros(n, dtype=np.int64)
-    array = numeric(value, "labels")
-    array = array if isinstance(array, np.ndarray) else array.cpu().numpy()
+    array = to_numpy(numeric(value, "labels"))
     if array.shape != (n,):
         raise ValueError(f"labels must have shape ({n},), one per point; got {array.shape}")
     if array.dtype.kind not in "iub":
@@ -113,11 +118,11 @@ def labels(value, n: int) -> np.ndarray:
 
 def indices(value, n: int) -> np.ndarray:
     """(k,) int64 positions in range(n), unique."""
-    array = numeric(value, "indices")
-    array = array if isinstance(array, np.ndarray) else array.cpu().numpy()
+    array = to_numpy(numeric(value, "indices"))
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
-            f"indices must be a (k,) array of integers; got shape {array.shape}, dtype {array.dtype}"
+            "indices must be a (k,) array of integers; "
+            f"got shape {array.shape}, dtype {array.dtype}"
         )
     if len(array) and (array.min() < 0 or array.max() >= n):
         raise ValueError(f"indices must lie in [0, {n}); got {array.min()} to {array.max()}")
@@ -128,20 +133,20 @@ def indices(value, n: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def _is_real(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def ratio(value) -> float:
     """A share in (0, 1]."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value <= 1:
+    if not _is_real(value) or not 0 < value <= 1:
         raise ValueError(f"ratio must be in (0, 1]; got {value!r}")
     return float(value)
 
 
 def radius(value) -> float:
     """A finite distance >= 0."""
-    if (
-        not isinstance(value, numbers.Real)
-        or isinstance(value, bool)
-        or not 0 <= value <= sys.float_info.max
-    ):
+    if not _is_real(value) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"radius must be a finite number >= 0; got {value!r}")
     return float(value)
 

@@ -1,4 +1,7 @@
-"""pytest-benchmark cases of selection (`pytest tests/selection/test_bench_selection.py --benchmark-only`); times are never asserted."""
+"""pytest-benchmark cases of selection; times are never asserted.
+
+Run `pytest tests/selection/test_bench_selection.py --benchmark-only`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every selector of the registry keeps the contract; `robustfl.select` refuses bad input by name."""
+"""Every selector of the registry keeps the contract; `robustfl.select` names what is wrong."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Set cover: covers, in the naive greedy's order, by every way it counts; the bisection meets the number of balls."""
+"""Set cover: covers, in the naive greedy's order, by every way it counts.
+
+The bisection meets the number of balls.
+"""
 
 import numpy as np
 import pytest
@@ -23,14 +26,14 @@ def naive(points: np.ndarray, radius: float) -> tuple[list[int], list[int], list
 
 def ways(points: np.ndarray) -> dict[str, Neighbours]:
     """Compiled lists, plain lists, and counts without lists, compiled and plain."""
-    found = {
+    graphs = {
         "compiled": Neighbours(points),
         "plain": Neighbours(points),
-        "counts": Neighbours(points, listed=1),
-        "plain counts": Neighbours(points, listed=1),
+        "counts": Neighbours(points, max_pairs=1),
+        "plain counts": Neighbours(points, max_pairs=1),
     }
-    found["plain"].compiled = found["plain counts"].compiled = False
-    return found
+    graphs["plain"].use_numba = graphs["plain counts"].use_numba = False
+    return graphs
 
 
 @pytest.mark.parametrize("seed", range(6))

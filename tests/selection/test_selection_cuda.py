@@ -1,5 +1,8 @@
-"""The Triton kernels make the CPU engine's matrix and picks: on a CUDA device where there is one, else in Triton's interpreter,
-and they compile for a GPU anywhere."""
+"""The Triton kernels make the CPU engine's matrix and picks.
+
+They do so on a CUDA device where there is one, else in Triton's interpreter, and they compile for a
+GPU anywhere.
+"""
 
 import os
 import subprocess
@@ -24,7 +27,8 @@ for n in (1, 2, 7, 33, 40, 90):
     x = r.integers(0, 2**18 if n != 33 else 3, size=(n, n)).astype(np.int32)  # 33: ties everywhere
     matrices.append(x + x.T)
 wanted = [1, 2, 3, 33, 20, 60]
-for (picks, gains), matrix, k in zip(triton_engine.greedy([torch.from_numpy(m) for m in matrices], wanted), matrices, wanted):
+results = triton_engine.greedy([torch.from_numpy(m) for m in matrices], wanted)
+for (picks, gains), matrix, k in zip(results, matrices, wanted):
     expected = numpy_engine.greedy(matrix, k)
     assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
 
@@ -34,8 +38,12 @@ points[3] = points[17]
 for metric in ("euclidean", "sqeuclidean", "cosine", "precomputed"):
     given = points @ points.T if metric == "precomputed" else points
     given = (given + given.T) / 2 if metric == "precomputed" else given
-    ours, cpu = (robustfl.select(given, labels, ratio=0.4, metric=metric, engine=engine) for engine in ("triton", "numpy"))
-    assert ours.indices.tolist() == cpu.indices.tolist() and ours.gains.tolist() == cpu.gains.tolist(), metric
+    ours, cpu = (
+        robustfl.select(given, labels, ratio=0.4, metric=metric, engine=engine)
+        for engine in ("triton", "numpy")
+    )
+    assert ours.indices.tolist() == cpu.indices.tolist(), metric
+    assert ours.gains.tolist() == cpu.gains.tolist(), metric
 """
 
 SIMILARITIES = """
@@ -61,7 +69,8 @@ from triton.compiler import ASTSource
 from robustfl.selection.greedy import triton_engine as g, triton_similarity as s
 
 def check(kernel, others, constants, warps):
-    kinds = {name: others.get(name, "*i32") for name in kernel.arg_names} | dict.fromkeys(constants, "constexpr")
+    kinds = {name: others.get(name, "*i32") for name in kernel.arg_names}
+    kinds |= dict.fromkeys(constants, "constexpr")
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(fn=kernel, signature=kinds, constexprs=values)
     code = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm
@@ -169,8 +178,8 @@ def test_on_a_gpu_classes_of_many_sizes_together():
         half = r.integers(0, 2**20, size=(n, n)).astype(np.int32)
         matrices.append(np.minimum(half, half.T))
     wanted = [900, 1, 700, 65]
-    found = triton_engine.greedy([torch.from_numpy(m).cuda() for m in matrices], wanted)
-    for (picks, gains), matrix, k in zip(found, matrices, wanted):
+    results = triton_engine.greedy([torch.from_numpy(m).cuda() for m in matrices], wanted)
+    for (picks, gains), matrix, k in zip(results, matrices, wanted):
         expected = numpy_engine.greedy(matrix, k)
         assert picks.tolist() == expected[0].tolist() and gains.tolist() == expected[1].tolist()
 

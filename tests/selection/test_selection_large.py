@@ -1,4 +1,7 @@
-"""Stochastic greedy and greedy by parts: valid, repeatable, worth what they should be; the memory limit is kept."""
+"""Stochastic greedy and greedy by parts: valid, repeatable, worth what they should be.
+
+The memory limit is kept.
+"""
 
 import numpy as np
 import pytest

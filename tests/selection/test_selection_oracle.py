@@ -1,4 +1,4 @@
-"""Facility location against oracles: naive greedy in whole numbers, brute force, and its own mathematics."""
+"""Facility location against oracles: naive greedy, brute force, and its own mathematics."""
 
 import itertools
 import math
@@ -39,7 +39,10 @@ def instance(kind: str, seed: int) -> np.ndarray:
 
 
 def naive(similarity: np.ndarray, k: int) -> tuple[list[int], list[int]]:
-    """Greedy in Python integers, from the definition of F and nothing else. Ties: larger gain, then lower index."""
+    """Greedy in Python integers, from the definition of F and nothing else.
+
+    Ties: larger gain, then lower index.
+    """
     rows = (similarity - similarity.min()).tolist()
     picks, gains, best = [], [], [0] * len(rows)
     for _ in range(k):
@@ -147,7 +150,10 @@ def test_gains_fall_and_sum_to_f(points, ratio):
 @settings(max_examples=60, deadline=None)
 @given(random_points, st.integers(0, 10**6))
 def test_permuting_points_permutes_picks_up_to_the_tie_rule(points, seed):
-    """To the pick, until the first step at which two candidates gain the same: from there the order of points decides."""
+    """To the pick, until the first step at which two candidates gain the same.
+
+    From there the order of points decides.
+    """
     cloud, k = ClassPoints(points), (len(points) + 1) // 2
     similarity, step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
     order = np.random.default_rng(seed).permutation(len(points))
@@ -162,7 +168,8 @@ def test_permuting_points_permutes_picks_up_to_the_tie_rule(points, seed):
     assert np.array_equal(order[moved][:unique], picks[:unique]) and np.array_equal(
         same[:unique], gains[:unique]
     )
-    # and from points on: the matrix of permuted points is the permuted matrix, within two units of the grid
+    # and from points on: the matrix of permuted points is the permuted matrix, within two units of
+    # the grid
     other = ClassPoints(points[order])
     again = (other.max_distance / cloud.max_distance - 1) if cloud.max_distance else 0.0
     assert abs(again) < 1e-9

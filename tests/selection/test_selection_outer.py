@@ -225,7 +225,7 @@ def test_every_way_of_covering(metric, listed, compiled):
         for share in (0.0, 0.6, 0.9, 1.1):
             radius = share * weights.median_distance(points, None, metric)[0]
             ours, theirs = (Neighbours(given, metric, listed) for given in (points, points.dense()))
-            ours.compiled = theirs.compiled = compiled
+            ours.use_numba = theirs.use_numba = compiled
             for one, two in zip(ours.cover(radius), theirs.cover(radius)):
                 assert np.array_equal(one, two)
 

@@ -79,7 +79,7 @@ def test_facility_value_is_the_definition():
 
 
 def test_facility_value_of_tensors_is_reduced_where_they_are():
-    """As for points on a GPU; here tensors on the CPU, which the public function would view as arrays."""
+    """As for points on a GPU; the public function would view these tensors as arrays."""
     for metric in ("euclidean", "cosine"):
         for picks in (PICKS[:4], np.empty(0, dtype=np.int64)):
             ours, theirs = (

@@ -1,6 +1,8 @@
-"""Compiled parts of the set cover: close pairs out of a block of a Gram matrix, lists from pairs, and the greedy cover."""
+"""Compiled parts of the set cover: pairs within a radius, lists of them, and the greedy cover."""
 
 from __future__ import annotations
+
+from math import inf, nextafter
 
 import numpy as np
 
@@ -10,12 +12,15 @@ GROUP = 256  # points that share one upper bound on their counts
 
 
 def limit(radius: np.float32, root: bool, factor: float) -> float:
-    """The largest squared distance v with float32(sqrt(v)), or float32(factor v), <= radius: no root has to be taken."""
-    from math import inf, nextafter
+    """The largest squared distance v with float32(sqrt(v)), or float32(factor v), <= radius.
+
+    With it no root has to be taken to compare.
+    """
 
     def passes(v: float) -> bool:
-        return np.float32(np.sqrt(v) if root else v * factor) <= radius
+        return bool(np.float32(np.sqrt(v) if root else v * factor) <= radius)
 
+    # start between the radius and the next float32, then go to the last float64 that passes
     middle = (float(radius) + float(np.nextafter(radius, np.float32(np.inf)))) / 2
     v = middle**2 if root else middle / factor
     while not passes(v):
@@ -27,13 +32,15 @@ def limit(radius: np.float32, root: bool, factor: float) -> float:
 
 @njit()
 def close_pairs(gram, square, first, left, floor, most, root, factor, row, column, distance, used):
-    """Append the pairs i < j of a tile with squared distance <= most; returns the entries used, -1 if full.
+    """Append the pairs i < j of a tile with squared distance <= most.
 
-    gram: float64 tile whose first entry is that of points (first, left); distance gets float32, as `ClassPoints.block` does.
+    gram: float64 tile whose first entry is that of points (first, left). `distance` takes float32,
+    as `ClassPoints.block` returns. Returns the entries used, or -1 where the buffers are full.
     """
     theirs = square[left:]
     for i in range(gram.shape[0]):
-        line, mine = gram[i], square[first + i]
+        line = gram[i]
+        mine = square[first + i]
         for j in range(max(0, first + i + 1 - left), gram.shape[1]):
             norm = mine + theirs[j]
             value = -2.0 * line[j] + norm
@@ -54,7 +61,8 @@ def tally(gram, mine, square, floor, most, counts):
     mine (rows,), square (m,): |x|^2 of the rows and of the points.
     """
     for i in range(len(gram)):
-        line, own = gram[i], mine[i]
+        line = gram[i]
+        own = mine[i]
         for j in range(len(counts)):
             norm = own + square[j]
             counts[j] += np.int64(-2.0 * line[j] + norm <= max(most, norm * floor))
@@ -62,7 +70,11 @@ def tally(gram, mine, square, floor, most, counts):
 
 @njit()
 def lists(row, column, distance, n):
-    """CSR (start (n + 1,), other, distance) of both directions of the pairs, and each point as its own neighbour."""
+    """CSR (start (n + 1,), other, distance) of the pairs in both directions.
+
+    Each point comes first among its own neighbours.
+    """
+    # count, then sum up to where each point's neighbours start
     start = np.zeros(n + 1, dtype=np.int64)
     for i in range(n):
         start[i + 1] = 1
@@ -71,6 +83,8 @@ def lists(row, column, distance, n):
         start[column[e] + 1] += 1
     for i in range(n):
         start[i + 1] += start[i]
+
+    # fill from there; at[i] is the next free place of point i
     at = start[:-1].copy()
     other, apart = np.empty(start[n], dtype=np.int32), np.empty(start[n], dtype=np.float32)
     for i in range(n):
@@ -87,15 +101,20 @@ def lists(row, column, distance, n):
 
 @njit()
 def cover(start, other):
-    """As `neighbours.cover_lists`. Counts only fall, so a group's old maximum bounds it: few groups are looked at again."""
+    """As `neighbour_lists.cover_lists`.
+
+    Counts only fall, so a group's old maximum bounds it, and few groups are looked at again.
+    """
     n = len(start) - 1
     fresh = start[1:] - start[:-1]
     groups = (n + GROUP - 1) // GROUP
     bound = np.full(groups, n + 1, dtype=np.int64)
     covered = np.zeros(n, dtype=np.bool_)
     picks, gains = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    left, count = n, 0
+    left = n
+    count = 0
     while left:
+        # look into the group of the largest bound until the bound is met
         pick = -1
         while pick < 0:
             g = 0
@@ -109,6 +128,8 @@ def cover(start, other):
             if top == bound[g]:
                 pick = at
             bound[g] = top
+
+        # cover its ball: whoever is near a newly covered point has one fresh point less
         picks[count], gains[count] = pick, fresh[pick]
         count += 1
         left -= fresh[pick]

@@ -1,6 +1,7 @@
-"""Which code runs the exact greedy: numba on a CPU, Triton on a CUDA device, numpy or torch where these are absent.
+"""Which code runs the exact greedy: numba on a CPU, Triton on a CUDA device.
 
-All make the same picks from the same similarities. numba, torch and Triton are imported on first use.
+Where these are absent it is numpy or torch. All make the same picks from the same similarities.
+numba, torch and Triton are imported on first use.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from robustfl.selection.greedy import fixed_point
 from robustfl.selection.outer import OuterProducts, each, on_host
 
 ENGINES = ("auto", "numba", "numpy", "torch", "triton")
-# Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the float32 distances
-# and a temporary of their size.
+# Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the
+# float32 distances and a temporary of their size.
 BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
 
 
@@ -36,7 +37,10 @@ def _by_differences(metric: str, points) -> bool:
 
 
 def resolve(engine: str, points) -> str:
-    """The engine that `auto` stands for. ValueError for an unknown engine or one that cannot run here."""
+    """The engine that `auto` stands for, or the one named.
+
+    Raises ValueError for an unknown engine or one that cannot run here.
+    """
     validation.one_of(engine, "engine", ENGINES)
     on_cuda = not on_host(points)
     if engine == "auto":
@@ -51,7 +55,8 @@ def resolve(engine: str, points) -> str:
         raise ValueError(f"engine must be one whose package is installed; got {engine!r}")
     if engine == "triton" and not on_cuda and not os.environ.get("TRITON_INTERPRET"):
         raise ValueError(
-            "engine must be numba, numpy or torch for points that are not on a CUDA device; got 'triton'"
+            "engine must be numba, numpy or torch for points that are not on a CUDA device; "
+            "got 'triton'"
         )
     return engine
 
@@ -63,7 +68,7 @@ def _builds() -> bool:
 
 
 def place(points, engine: str):
-    """The points where the engine wants them: numpy for CPU engines, a tensor for torch and Triton."""
+    """The points as the engine wants them: numpy for CPU engines, tensors for torch and Triton."""
     if engine in ("torch", "triton") and on_host(points):
         import torch
 
@@ -94,7 +99,10 @@ def free(engine: str, points) -> int:
 
 
 def similarities(clouds: list[ClassPoints], engine: str) -> Iterator[tuple]:
-    """(S (m, m) int32, step) of each class, as `grid` says; with numba S is overwritten by the next one."""
+    """(S (m, m) int32, step) of each class, as `fixed_point.similarity` defines them.
+
+    With numba, S is overwritten by the next one.
+    """
     if engine == "numba":
         from robustfl.selection.greedy import numba_engine
 
@@ -111,32 +119,45 @@ def similarities(clouds: list[ClassPoints], engine: str) -> Iterator[tuple]:
 def exact(
     clouds: list[ClassPoints], wanted: list[int], engine: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(picks (k,) int64 positions in the class, gains (k,) float64) of each class; wanted: k of each class."""
+    """(picks (k,) int64 positions in the class, gains (k,) float64) of each class.
+
+    wanted: k of each class.
+    """
+    if not clouds:
+        return []
     greedy = import_module(f"robustfl.selection.greedy.{engine}_engine").greedy
-    found, steps = [], []
+    results: list[tuple] = []
+    steps: list[float] = []
     if engine == "triton":
+        # as many classes at once as fit into a quarter of what is free
         for group in batches_within(clouds, free(engine, clouds[0].rows) // 4):
-            matrices, own = zip(*similarities([clouds[c] for c in group], engine))
-            found += greedy(list(matrices), [wanted[c] for c in group])
-            steps += own
+            matrices, own_steps = zip(*similarities([clouds[c] for c in group], engine))
+            results += greedy(list(matrices), [wanted[c] for c in group])
+            steps += own_steps
             del matrices  # before the next group's are made
     else:
+        # one by one: numba's matrices share one buffer
         for (matrix, step), k in zip(similarities(clouds, engine), wanted):
-            found.append(greedy(matrix, k))
+            results.append(greedy(matrix, k))
             steps.append(step)
     return [
-        (np.asarray(picks), np.asarray(gains) * step) for (picks, gains), step in zip(found, steps)
+        (np.asarray(picks), np.asarray(gains) * step)
+        for (picks, gains), step in zip(results, steps)
     ]
 
 
 def batches_within(clouds: list[ClassPoints], memory: int) -> list[range]:
-    """Classes, in their order, in groups whose matrices S take at most so many bytes, or of one class."""
-    groups, held = [], memory
+    """Classes, in their order, in groups whose matrices S take at most `memory` bytes.
+
+    A class that exceeds it alone is a group of its own.
+    """
+    groups: list[range] = []
+    used = memory  # full, so that the first class opens a group
     for c, cloud in enumerate(clouds):
         need = 4 * len(cloud) ** 2
-        if held + need > memory:
+        if used + need > memory:
             groups.append(range(c, c))
-            held = 0
+            used = 0
         groups[-1] = range(groups[-1].start, c + 1)
-        held += need
+        used += need
     return groups

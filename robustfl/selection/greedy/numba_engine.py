@@ -1,9 +1,11 @@
-"""Exact greedy facility location, compiled for one CPU core: the same picks as `greedy_numpy`, some fifty times faster.
+"""Exact greedy facility location, compiled for one CPU core.
 
-The matrix is symmetric, so that all inner loops run along rows. After a pick only the rows i whose best_i rose change the
-gains; about n log n such rows are subtracted in a whole run, eight at a time. Similarities are integers below 2**21
-(`grid`), so the sum of eight fits 32 bits and the total is exact in 64: no drift, any order.
-Compiled code is kept on disk (`compiled`): the first call ever takes seconds, the first of a process a fraction of one.
+It makes the same picks as `numpy_engine`, some fifty times faster. The matrix is symmetric, so that
+all inner loops run along rows. After a pick only the rows i whose best_i rose change the gains;
+about n log n such rows are subtracted in a whole run, eight at a time. Similarities are integers
+below 2**21 (`fixed_point`), so the sum of eight fits 32 bits and the total is exact in 64: no
+drift, in any order. Compiled code is kept on disk (`numba_cache`): the first call ever takes
+seconds, the first of a process a fraction of one.
 """
 
 from __future__ import annotations
@@ -19,16 +21,19 @@ TILE = 256  # columns filled before they are mirrored, while they are still in t
 
 @njit()
 def _fill(gram, square, first, floor, root, factor, inverse, top, S):
-    """Rows `first`... of S, and their mirror image, from the upper triangle of gram (rows, m - first) float64.
+    """Rows `first`... of S, and their mirror image, from the upper triangle of `gram`.
 
-    S_ij = top - round(d_ij / step); the diagonal is `top`. The order of operations is that of `ClassPoints.block`.
+    gram: (rows, m - first) float64. S_ij = top - round(d_ij / step); the diagonal is `top`.
+    The order of operations is that of `ClassPoints.block`.
     """
     rows, width = gram.shape
     square = square[first:]
     for start in range(0, width, TILE):
         end = min(start + TILE, width)
         for i in range(min(rows, end)):
-            line, mine, target = gram[i], square[i], S[first + i][first:]
+            line = gram[i]
+            mine = square[i]
+            target = S[first + i][first:]
             if root:
                 for j in range(max(start, i + 1), end):
                     norm = mine + square[j]
@@ -41,8 +46,10 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
                     value = -2.0 * line[j] + norm
                     value = value if value > norm * floor else 0.0
                     target[j] = top - np.int32(np.rint(np.float32(value * factor) * inverse))
+        # mirror the tile while it is still in the cache
         for j in range(start, end):
-            target, column = S[first + j], S[first:, first + j]
+            target = S[first + j]
+            column = S[first:, first + j]
             for i in range(min(rows, j)):
                 target[first + i] = column[i]
     for i in range(rows):
@@ -50,19 +57,22 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
 
 
 def similarity(cloud: ClassPoints, buffer: np.ndarray) -> tuple[np.ndarray, float]:
-    """(S (m, m) int32, step) of a class, as `grid.similarity` gives it, inside `buffer`: no other (m, m) array is made.
+    """(S (m, m) int32, step) of a class, as `fixed_point.similarity` gives it, inside `buffer`.
 
-    buffer: int32, at least m * m entries; S is a view of it. O(m^2 d).
+    buffer: int32, at least m * m entries; S is a view of it, and no other (m, m) array is made.
+    O(m^2 d).
     """
-    m, S = len(cloud), buffer[: len(cloud) ** 2].reshape(len(cloud), len(cloud))
+    m = len(cloud)
+    S = buffer[: m * m].reshape(m, m)
     if cloud.metric == "precomputed":
         S[:], step = fixed_point.similarity(cloud.matrix(), cloud.max_distance)
         return S, step
     step, top = fixed_point.quantum(cloud.max_distance)
+    root = cloud.metric == "euclidean"
     factor = 0.5 if cloud.metric == "cosine" else 1.0
+    inverse = np.float32(1 / step)
     for rows in cloud.slices(m):
         gram = cloud.gram(rows, slice(rows.start, None))
-        root, inverse = cloud.metric == "euclidean", np.float32(1 / step)
         _fill(
             gram,
             cloud.squared_norms,
@@ -79,7 +89,11 @@ def similarity(cloud: ClassPoints, buffer: np.ndarray) -> tuple[np.ndarray, floa
 
 @njit()
 def _subtract(S, rows, old, new, count, gain):
-    """gain[j] -= sum over the first `count` rows i of max(S_ij - old_i, 0) - max(S_ij - new_i, 0)."""
+    """gain[j] -= sum over the first `count` rows i of max(S_ij - old_i, 0) - max(S_ij - new_i, 0).
+
+    That difference is S_ij clipped to [old_i, new_i], less old_i.
+    """
+    # eight rows at a time: one pass over the gains instead of eight
     t = 0
     while t + 8 <= count:
         a, b, c, d = S[rows[t]], S[rows[t + 1]], S[rows[t + 2]], S[rows[t + 3]]
@@ -104,6 +118,7 @@ def _subtract(S, rows, old, new, count, gain):
             )
             gain[j] -= np.int32(one + two) - base
         t += 8
+    # the rest, one row at a time
     for s in range(t, count):
         a, ao, an = S[rows[s]], old[s], new[s]
         for j in range(len(gain)):
@@ -113,10 +128,13 @@ def _subtract(S, rows, old, new, count, gain):
 @njit()
 def _greedy(S, gain, k):
     n = len(gain)
-    best, rows = np.zeros(n, dtype=np.int32), np.empty(n, dtype=np.int64)
+    best = np.zeros(n, dtype=np.int32)
+    # the rows that a pick raises, and their best similarity before and after
+    rows = np.empty(n, dtype=np.int64)
     old, new = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
     for t in range(k):
+        # the largest gain, at the lowest index
         top = gain[0]
         for j in range(n):
             top = max(top, gain[j])
@@ -124,7 +142,10 @@ def _greedy(S, gain, k):
         while gain[pick] != top:
             pick += 1
         picks[t], gains[t] = pick, top
-        line, count = S[pick], 0
+
+        # list the points whose best similarity rises, and take them out of all gains
+        line = S[pick]
+        count = 0
         for i in range(n):
             if line[i] > best[i]:
                 rows[count], old[count], new[count] = i, best[i], line[i]
@@ -136,7 +157,7 @@ def _greedy(S, gain, k):
 
 
 def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `greedy_numpy.greedy`: picks (k,) int64 and gains (k,) int64; ties to the lower index.
+    """As `numpy_engine.greedy`: picks (k,) int64 and gains (k,) int64; ties to the lower index.
 
     similarity: (n, n) int32, symmetric, in [0, 2**21].
     """

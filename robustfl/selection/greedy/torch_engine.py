@@ -1,4 +1,7 @@
-"""Exact greedy facility location in torch operations, on any device: the fallback for GPUs without Triton, and an oracle."""
+"""Exact greedy facility location in torch operations, on any device.
+
+It is the fallback for GPUs without Triton, and an oracle for tests.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ ROWS = 256  # rows subtracted at a time: bounds the temporaries at ROWS * n
 
 
 def greedy(similarity: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `greedy_numpy.greedy`: picks (k,) and gains (k,), int64 on the CPU; ties to the lower index.
+    """As `numpy_engine.greedy`: picks (k,) and gains (k,), int64 on the CPU.
 
-    similarity: (n, n) int32, symmetric, in [0, 2**21], on any device. Each pick waits for the device twice.
+    Ties go to the lower index. similarity: (n, n) int32, symmetric, in [0, 2**21], on any device.
+    Each pick waits for the device twice.
     """
     n = len(similarity)
     best = similarity.new_zeros(n)
@@ -23,6 +27,8 @@ def greedy(similarity: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor
         top = gain.max()
         pick = int(torch.where(gain == top, index, n).min())  # argmax names no rule for ties
         picks[t], gains[t] = pick, top
+
+        # subtract what the risen rows lose, as in numpy_engine
         line = similarity[pick]
         for rows in (line > best).nonzero()[:, 0].split(ROWS):
             old, new = best[rows, None], line[rows, None]

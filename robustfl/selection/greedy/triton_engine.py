@@ -1,19 +1,22 @@
-"""Exact greedy facility location for CUDA in Triton: one launch a step, all classes and all parts of their columns at once.
+"""Exact greedy facility location for CUDA in Triton: one launch per step for all classes at once.
 
-A program owns COLUMNS candidates of a class. It takes the class's pick from the best candidate of every program, lists the
-points whose best similarity the pick raised, subtracts those rows of S from its own candidates' gains, and names its best
-candidate for the next step. What others read it writes into a second buffer, or every program writes the same (the list), so
-that a step has no order among programs; the step's number lies on the device, so that one CUDA graph of STEPS launches can be
-replayed to the end.
-Fixed-point S and integer sums: given the same S, the picks are the CPU's.
+A program owns COLUMNS candidates of a class. It takes the class's pick from the best candidate of
+every program, lists the points whose best similarity the pick raised, subtracts those rows of S
+from its own candidates' gains, and names its best candidate for the next step. State that other
+programs read is double-buffered, or written identically by all of them (the list), so programs of a
+step may run in any order. The step's number lies on the device, so that one CUDA graph of STEPS
+launches can be replayed to the end. Fixed-point S and integer sums: given the same S, the picks are
+the CPU's.
 
-Not yet run on a GPU, and its speed not measured: it was checked in Triton's interpreter against the CPU engine and compiled
-for compute capability 9.0; `tests/selection/test_selection_cuda.py` does both, and (marked `cuda`) compares picks where there is a device.
+Not yet run on a GPU, and its speed not measured: it was checked in Triton's interpreter against the
+CPU engine and compiled for compute capability 9.0; `tests/selection/test_selection_cuda.py` does
+both, and (marked `cuda`) compares picks where there is a device.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import triton
@@ -22,7 +25,8 @@ import triton.language as tl
 from robustfl import cuda
 from robustfl.selection.greedy import fixed_point
 
-# 10 classes of 5000 points are 100 programs, fewer than an H100's 132 processors; with these sizes a program fits its registers
+# 10 classes of 5000 points are 100 programs, fewer than an H100's 132 processors; with these sizes
+# a program fits its registers
 COLUMNS = 512  # candidates of a program
 CHUNK = 8192  # points asked at a time whether the pick raised their best
 ROWS = 16  # rows of S subtracted at a time
@@ -58,13 +62,18 @@ def step(
     CHUNK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """The step `now` of class c, on the program's own columns; N, K, TILES: strides of points, picks and programs."""
+    """The step `now` of class c, on the program's own columns.
+
+    N, K, TILES: strides of points, picks and programs.
+    """
     c, tile = tl.program_id(0), tl.program_id(1)
     t, n = tl.load(now), tl.load(size + c)
     if c + tile == 0:
         tl.store(then, t + 1)
     if (t >= tl.load(wanted + c)) | (tile * COLUMNS >= n):
         return
+
+    # the class's pick: the best of the best candidates
     slot = tl.arange(0, SLOTS)
     each = tl.load(tops + c * TILES + slot, mask=slot < TILES, other=-1)
     spot = tl.load(spots + c * TILES + slot, mask=slot < TILES, other=0)
@@ -76,11 +85,11 @@ def step(
     S += tl.load(start + c)
     line = S + pick.to(tl.int64) * n
     best += c * N
-    rows, old, new = (
-        rows + c * N,
-        old + c * N,
-        new + c * N,
-    )  # the programs of a class write the same there
+
+    # list the points whose best similarity it raises; the programs of a class write the same there
+    rows += c * N
+    old += c * N
+    new += c * N
     count = 0
     for first in range(0, n, CHUNK):
         i = first + tl.arange(0, CHUNK)
@@ -93,6 +102,8 @@ def step(
         tl.store(new + place, after, mask=rose)
         count += tl.sum(rose.to(tl.int32), axis=0)
     tl.debug_barrier()  # other threads read the lists than wrote them
+
+    # subtract what those rows lose from the gains of the program's own candidates
     j = tile * COLUMNS + tl.arange(0, COLUMNS)
     inside = j < n
     left = tl.load(gain + c * N + j, mask=inside, other=-1)
@@ -103,11 +114,12 @@ def step(
         low = tl.load(old + entry, mask=there, other=0)[:, None]
         high = tl.load(new + entry, mask=there, other=0)[:, None]
         block = tl.load(S + i * n + j[None, :], mask=there[:, None] & inside[None, :], other=0)
-        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(
-            tl.int64
-        )  # 16 * 2**21 fits 32 bits
+        # 16 * 2**21 fits 32 bits
+        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(tl.int64)
     left = tl.where(j == pick, -1, left)
     tl.store(gain + c * N + j, left, mask=inside)
+
+    # for the next step: the best similarity of its own points, and its best candidate
     risen = tl.maximum(
         tl.load(best + j, mask=inside, other=0), tl.load(line + j, mask=inside, other=0)
     )
@@ -120,58 +132,66 @@ def step(
 def greedy(
     similarities: list[torch.Tensor], wanted: list[int]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(picks (k,), gains (k,)), int64 on the CPU, of each class, as `greedy_numpy.greedy` gives them.
+    """(picks (k,), gains (k,)), int64 on the CPU, of each class, as `numpy_engine.greedy` does it.
 
-    similarities: one (n, n) int32 symmetric matrix in [0, 2**21] a class, on one device; wanted: picks of each class.
+    similarities: one (n, n) int32 symmetric matrix in [0, 2**21] per class, on one device;
+    wanted: picks of each class.
     """
-    first, sizes = similarities[0], [len(s) for s in similarities]
-    device, classes, tiles = first.device, len(sizes), triton.cdiv(max(sizes), COLUMNS)
-    points, most = tiles * COLUMNS, max(wanted)
+    first = similarities[0]
+    device = first.device
+    sizes = [len(s) for s in similarities]
+    most = max(wanted)
+    grid = len(sizes), triton.cdiv(max(sizes), COLUMNS)  # classes, programs of each
+    gain = _first_gains(similarities, grid)
 
     def ints(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    gain = (
-        ints(classes, points, dtype=torch.int64) - 1
-    )  # -1 outside the class, and for what is picked
-    for c, similarity in enumerate(similarities):
-        gain[c, : sizes[c]] = fixed_point.column_sums(similarity)
-    parts = gain.view(classes, tiles, COLUMNS)
-    tops, index = (
-        parts.amax(2),
-        torch.arange(points, dtype=torch.int32, device=device).view(tiles, COLUMNS),
-    )
-    spots = torch.where(parts == tops[:, :, None], index, points).amin(2).int()
-    states = [  # the step's number, best similarity of each point, best candidate of each program; read, and written
-        (ints(1), ints(classes, points), tops, spots),
-        (ints(1), ints(classes, points), torch.full_like(tops, -1), torch.zeros_like(spots)),
-    ]
+    def vector(values: list[int], dtype: torch.dtype = torch.int32) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
+
     # addresses relative to the first matrix, in elements: no copy of the matrices into one buffer
-    start = torch.tensor(
-        [(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities],
-        device=device,
-    )
-    lists = ints(3, classes, points)
+    apart = [(s.data_ptr() - first.data_ptr()) // first.element_size() for s in similarities]
+    start = vector(apart, torch.int64)
+    classes, points = gain.shape
+    rows, old, new = ints(3, classes, points)
     picks, gains = ints(classes, most), ints(classes, most, dtype=torch.int64)
-    shared = (
-        first,
-        start,
-        torch.tensor(sizes, dtype=torch.int32, device=device),
-        torch.tensor(wanted, dtype=torch.int32, device=device),
-        gain,
-        *lists,
-        picks,
-        gains,
-        points,
-        most,
-        tiles,
-    )
-    chunk = min(CHUNK, triton.next_power_of_2(points))
-    turns = itertools.cycle([(*states[0], *states[1]), (*states[1], *states[0])])
+    fixed = (first, start, vector(sizes), vector(wanted), gain, rows, old, new, picks, gains)
+    launch = _launcher((*fixed, points, most, grid[1]), grid, _states(gain.view(*grid, COLUMNS)))
+
+    if device.type == "cuda":
+        # a step past a class's last does nothing, so that the graph may overshoot
+        times = triton.cdiv(most - 2, STEPS) if most > 2 else 0
+        cuda.replay_graph(launch, min(2, most), STEPS, times, device)
+    else:
+        launch(most)
+    picks, gains = picks.cpu().long(), gains.cpu()
+    return [
+        fixed_point.shift_gains(s, picks[c, :k], gains[c, :k])
+        for c, (s, k) in enumerate(zip(similarities, wanted))
+    ]
+
+
+def _first_gains(similarities: list[torch.Tensor], grid: tuple[int, int]) -> torch.Tensor:
+    """(classes, points) int64 gains before the first pick; -1 outside the class."""
+    classes, tiles = grid
+    shape = classes, tiles * COLUMNS
+    gain = torch.full(shape, -1, dtype=torch.int64, device=similarities[0].device)
+    for c, similarity in enumerate(similarities):
+        gain[c, : len(similarity)] = fixed_point.column_sums(similarity)
+    return gain
+
+
+def _launcher(shared: tuple, grid: tuple[int, int], states: tuple) -> Callable[[int], None]:
+    """launch(n): the next n steps. They take turns at reading one state and writing the other."""
+    here, there = states
+    turns = itertools.cycle([(*here, *there), (*there, *here)])
+    tiles = grid[1]
+    chunk = min(CHUNK, triton.next_power_of_2(tiles * COLUMNS))
 
     def launch(times: int) -> None:
         for _ in range(times):
-            step[(classes, tiles)](
+            step[grid](
                 *shared,
                 *next(turns),
                 SLOTS=triton.next_power_of_2(tiles),
@@ -181,14 +201,25 @@ def greedy(
                 num_warps=WARPS,
             )
 
-    if device.type == "cuda":  # a step past a class's last does nothing
-        cuda.replay_graph(
-            launch, min(2, most), STEPS, triton.cdiv(most - 2, STEPS) if most > 2 else 0, device
-        )
-    else:
-        launch(most)
-    picks, gains = picks.cpu().long(), gains.cpu()
-    return [
-        fixed_point.shift_gains(s, picks[c, :k], gains[c, :k])
-        for c, (s, k) in enumerate(zip(similarities, wanted))
-    ]
+    return launch
+
+
+def _states(gain: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """What a step reads, and what it writes for the next one.
+
+    Each is the step's number, the best similarity of each point, and the gain and the position of
+    the best candidate of each program. gain: (classes, tiles, COLUMNS) int64.
+    """
+    classes, tiles, _ = gain.shape
+    points = tiles * COLUMNS
+    index = torch.arange(points, dtype=torch.int32, device=gain.device).view(tiles, COLUMNS)
+    tops = gain.amax(2)
+    spots = torch.where(gain == tops[:, :, None], index, points).amin(2).int()
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.int32, device=gain.device)
+
+    return (
+        (zeros(1), zeros(classes, points), tops, spots),
+        (zeros(1), zeros(classes, points), torch.full_like(tops, -1), torch.zeros_like(spots)),
+    )

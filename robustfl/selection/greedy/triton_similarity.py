@@ -1,8 +1,9 @@
-"""Similarities of a class on a GPU in one pass: distances by differences, rounded to the grid, written once.
+"""Similarities of a class on a GPU in one pass: distances by differences, rounded to the grid.
 
-Sums of squared differences in float64 are the distances `ClassPoints.block` finds by a Gram matrix, to the last bit or two of
-float64, without temporaries of eight bytes an entry. Each unordered pair is summed in the same order both ways, so that S is
-exactly symmetric. Not yet run on a GPU: interpreted and compiled like `triton_engine`, by the same tests.
+Sums of squared differences in float64 are the distances that `ClassPoints.block` computes by a Gram
+matrix, to the last bit or two of float64, without temporaries of eight bytes per entry. Each
+unordered pair is summed in the same order both ways, so that S is exactly symmetric. Not yet run on
+a GPU: interpreted and compiled like `triton_engine`, by the same tests.
 """
 
 from __future__ import annotations
@@ -26,23 +27,21 @@ def fill(X, S, m, d, factor, inverse, top, ROOT: tl.constexpr, SIDE: tl.constexp
     b = tl.program_id(1) * SIDE + tl.arange(0, SIDE)
     total = tl.zeros([SIDE, SIDE], dtype=tl.float64)
     for k in range(d):
-        u, v = (
-            tl.load(X + k * m + a, mask=a < m, other=0.0),
-            tl.load(X + k * m + b, mask=b < m, other=0.0),
-        )
+        u = tl.load(X + k * m + a, mask=a < m, other=0.0)
+        v = tl.load(X + k * m + b, mask=b < m, other=0.0)
         apart = u[:, None] - v[None, :]
         total += apart * apart
     distance = tl.sqrt(total) if ROOT else total * factor
+
+    # round half to even by adding 1.5 * 2**23: float32 has no bits below 1 there
     scaled = distance.to(tl.float32) * inverse  # step is a power of two; at most 2**21
-    nearest = ((scaled + 12582912.0) - 12582912.0).to(
-        tl.int32
-    )  # 1.5 * 2**23: float32 has no bits below 1 there
+    nearest = ((scaled + 12582912.0) - 12582912.0).to(tl.int32)
     at = S + a.to(tl.int64)[:, None] * m + b[None, :]
     tl.store(at, top - nearest, mask=(a < m)[:, None] & (b < m)[None, :])
 
 
 def similarity(cloud: ClassPoints) -> tuple[torch.Tensor, float]:
-    """(S (m, m) int32, step) of a class on its own device, as `grid.similarity` gives it.
+    """(S (m, m) int32, step) of a class on its own device, as `fixed_point.similarity` gives it.
 
     It serves every metric but precomputed, and no outer products: they have no rows to subtract.
     """
@@ -51,10 +50,8 @@ def similarity(cloud: ClassPoints) -> tuple[torch.Tensor, float]:
     S = torch.empty(m, m, dtype=torch.int32, device=cloud.rows.device)
     factor = 0.5 if cloud.metric == "cosine" else 1.0
     side = triton.cdiv(m, SIDE)
-    with (
-        cuda.LOCK,
-        torch.cuda.device_of(S),
-    ):  # Triton launches on the current device, and may load the kernel now
+    # Triton launches on the current device, and may load the kernel now
+    with cuda.LOCK, torch.cuda.device_of(S):
         fill[(side, side)](
             cloud.rows.T.contiguous(),
             S,

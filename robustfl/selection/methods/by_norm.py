@@ -1,33 +1,32 @@
-"""Selection by a score of each point, its norm: what pruning methods share. Each method says which points it wants."""
+"""Selection by a score of each point, its norm: what pruning methods share.
+
+Each method says whether it wants the largest or the smallest.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from robustfl.selection import clusters, validation
-from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
-from robustfl.selection.outer import OuterProducts, double, each
-from robustfl.selection.result import Selection, join
+from robustfl.selection import per_class
+from robustfl.selection.arrays import double
+from robustfl.selection.outer import OuterProducts, each, host
+from robustfl.selection.result import Selection
 
 
 def select(points, labels, ratio: float, metric: str, largest: bool) -> Selection:
-    """Per class the points of largest (or smallest) L2 norm, in that order; ties go to the lower index.
+    """Per class the points of largest (or smallest) L2 norm, in that order.
 
-    points: (n, d), or OuterProducts; labels: (n,) or None. weights: cluster sizes;
-    gains: the norms. O(m d + m log m) per class of m points, and O(m k d) for the weights.
-    Raises ValueError as `checks` says.
+    Ties go to the lower index. gains: the norms. O(m d + m log m) per class of m points.
+    Other arguments, weights and errors: as for `per_class.select`.
     """
-    points = validation.points(points, metric)
-    labels, ratio, parts = validation.labels(labels, len(points)), validation.ratio(ratio), []
-    for _, where in by_class(labels):
-        own = rows_of_class(points, where, metric)
-        cloud = ClassPoints(own, metric)  # first: it refuses points whose norms would overflow
-        norms = _norms(each(clusters.host(own), double))
-        picks = np.argsort(-norms if largest else norms, kind="stable")[
-            : validation.count(ratio, len(where))
-        ]
-        parts.append((where[picks], clusters.sizes(cloud, picks), norms[picks]))
-    return join(parts)
+
+    def rank(members: per_class.Members) -> tuple[np.ndarray, np.ndarray]:
+        # in float64, and on the CPU, where ties keep their order
+        norms = _norms(each(host(members.points), double))
+        picks = np.argsort(-norms if largest else norms, kind="stable")[: members.k]
+        return picks, norms[picks]
+
+    return per_class.select(points, labels, ratio, metric, rank)
 
 
 def _norms(points) -> np.ndarray:

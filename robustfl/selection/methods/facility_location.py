@@ -1,19 +1,21 @@
 """Greedy facility location, class by class: exact, stochastic, or by parts.
 
-F(S) = sum_i max_{j in S} (c - d_ij) over the points i of a class, c the largest distance within the class.
-Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978: the greedy
-set is worth at least 1 - 1/e of the best set of its size. Mirzasoleiman, Bilmes and Leskovec, "Coresets for
-data-efficient training of machine learning models", ICML 2020, use it on gradients.
+F(S) = sum_i max_{j in S} (c - d_ij) over the points i of a class, c the largest distance within
+the class. Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular
+set functions", 1978: the greedy set is worth at least 1 - 1/e of the best set of its size.
+Mirzasoleiman, Bilmes and Leskovec, "Coresets for data-efficient training of machine learning
+models", ICML 2020, use it on gradients.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
-from robustfl.selection import clusters, validation
+from robustfl.selection import per_class, validation
 from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.greedy import dispatch, greedi, stochastic
 from robustfl.selection.result import Selection, join
@@ -21,11 +23,21 @@ from robustfl.selection.result import Selection, join
 ALGORITHMS = ("exact", "stochastic", "partition")
 
 
+@dataclass(frozen=True)
+class Task:
+    """One class: its (m,) positions in the whole set, its points, the picks wanted, and how."""
+
+    where: np.ndarray
+    points: ClassPoints
+    k: int
+    algorithm: str  # one of ALGORITHMS
+
+
 def select(
     points,
     labels,
     ratio: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     *,
     metric: str = "euclidean",
     engine: str = "auto",
@@ -33,76 +45,80 @@ def select(
     epsilon: float = 0.1,
     memory: int | None = None,
 ) -> Selection:
-    """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained at each pick.
+    """Greedy picks of each class, in greedy order; weights: cluster sizes; gains: F gained by each.
 
     points: (n, d) array or tensor, or OuterProducts; labels: (n,) or None. Ties go to the larger
       gain, then to the lower index.
-    algorithm: "exact": distances on a grid of 20 or 21 bits (`grid`), greedy without further approximation, deterministic;
-      MemoryError where a class does not fit. O(m^2 d) + O(m^2 log m) typically, 4 m^2 bytes per class of m points (numba).
-      "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory a candidate (`stochastic`). "partition": `partition`.
+    algorithm:
+      "exact": distances on a grid of 20 or 21 bits (`fixed_point`), greedy without further
+      approximation, deterministic. O(m^2 d) + O(m^2 log m) typically, 4 m^2 bytes per class of m
+      points (numba).
+      "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory per candidate (`stochastic`).
+      "partition": greedy on random parts, then on their picks (`greedi`).
       "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit.
     memory: that limit in bytes for one class; None: half of what is free.
-    engine: see `engines`; rng is used by "stochastic" and "partition" alone. Raises ValueError as `checks` says.
+    engine: one of `dispatch.ENGINES`; "auto": the fastest one that can run on these points.
+    rng: used by "stochastic" and "partition" alone, and may be None without them.
+    Raises ValueError as `per_class.select` does, and for an engine that cannot run here, an
+    unknown algorithm, an epsilon outside (0, 1), or a memory below one entry; MemoryError where
+    "exact" is asked for and a class does not fit.
     """
-    points, labels = validation.points(points, metric), validation.labels(labels, len(points))
-    ratio, engine = validation.ratio(ratio), dispatch.resolve(engine, points)
+    points, labels, ratio = per_class.check(points, labels, ratio, metric)
+    engine = dispatch.resolve(engine, points)
     validation.one_of(algorithm, "algorithm", ("auto", *ALGORITHMS))
     if not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
+
     points = dispatch.place(points, engine)
-    each = dispatch.entry(engine, metric, points)
-    largest = _largest(memory, each, engine, points)
-    groups = [where for _, where in by_class(labels)]
-    wanted = [validation.count(ratio, len(where)) for where in groups]
-    kinds = [_kind(algorithm, len(where), largest, each) for where in groups]
-    clouds = [ClassPoints(rows_of_class(points, where, metric), metric) for where in groups]
-    whole = [c for c, kind in enumerate(kinds) if kind == "exact"]
-    found = dict(
-        zip(
-            whole,
-            dispatch.exact([clouds[c] for c in whole], [wanted[c] for c in whole], engine)
-            if whole
-            else (),
-        )
-    )
-    for c, kind in enumerate(kinds):
-        if kind == "stochastic":
-            found[c] = stochastic.greedy(clouds[c], wanted[c], epsilon, validation.generator(rng))
-        elif kind == "partition":
-            own = rows_of_class(points, groups[c], metric)
-            found[c] = greedi.greedy(
-                own, wanted[c], min(largest, len(own)), metric, engine, validation.generator(rng)
-            )
-    return join(
-        [
-            (where[found[c][0]], clusters.sizes(clouds[c], found[c][0]), found[c][1])
-            for c, where in enumerate(groups)
-        ]
-    )
+    entry = dispatch.entry(engine, metric, points)
+    largest = _largest(memory, entry, engine, points)
+    tasks = []
+    for _, where in by_class(labels):
+        kind = _algorithm(algorithm, len(where), largest, entry)
+        cloud = ClassPoints(rows_of_class(points, where, metric), metric)
+        tasks.append(Task(where, cloud, validation.count(ratio, len(where)), kind))
+
+    # the exact ones together, as an engine may run all classes at once
+    whole = [task for task in tasks if task.algorithm == "exact"]
+    exact = iter(dispatch.exact([t.points for t in whole], [t.k for t in whole], engine))
+
+    def picks_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
+        if task.algorithm == "exact":
+            return next(exact)
+        generator = validation.generator(rng)
+        if task.algorithm == "stochastic":
+            return stochastic.greedy(task.points, task.k, epsilon, generator)
+        own = rows_of_class(points, task.where, metric)
+        return greedi.greedy(own, task.k, min(largest, len(own)), metric, engine, generator)
+
+    return join([per_class.weigh(task.where, task.points, *picks_of(task)) for task in tasks])
 
 
-def _largest(memory: int | None, each: int, engine: str, points) -> int:
-    """Points of the largest class whose matrix, of so many bytes an entry, fits."""
-    if memory is not None and memory < each:
+def _largest(memory: int | None, entry: int, engine: str, points) -> int:
+    """Points of the largest class whose matrix, of `entry` bytes per entry, fits."""
+    if memory is not None and memory < entry:
         raise ValueError(
-            f"memory must be at least {each} bytes for engine={engine!r}; got {memory!r}"
+            f"memory must be at least {entry} bytes for engine={engine!r}; got {memory!r}"
         )
-    return math.isqrt(
-        int((dispatch.free(engine, points) // 2 if memory is None else memory) // each)
-    )
+    limit = dispatch.free(engine, points) // 2 if memory is None else memory
+    return math.isqrt(int(limit // entry))
 
 
-def _kind(algorithm: str, m: int, largest: int, each: int) -> str:
-    """What is done with a class of m points."""
-    need = each * m * m
+def _algorithm(algorithm: str, m: int, largest: int, entry: int) -> str:
+    """The algorithm for a class of m points: the one asked for, or what "auto" means for it."""
+    need = entry * m * m
     if algorithm == "exact" and m > largest:
         raise MemoryError(
-            f"points of a class must be at most {largest} for algorithm='exact' in the memory allowed; got {m} ({need:,} bytes)"
+            f"points of a class must be at most {largest} for algorithm='exact' in the memory "
+            f"allowed; got {m} ({need:,} bytes)"
         )
-    if algorithm == "auto" and m > largest:
-        warnings.warn(
-            f"facility_location: a class of {m} points needs {need:,} bytes; selecting by parts of {largest}",
-            stacklevel=3,
-        )
-        return "partition"
-    return "exact" if algorithm == "auto" else algorithm
+    if algorithm != "auto":
+        return algorithm
+    if m <= largest:
+        return "exact"
+    warnings.warn(
+        f"facility_location: a class of {m} points needs {need:,} bytes; "
+        f"selecting by parts of {largest}",
+        stacklevel=3,
+    )
+    return "partition"

@@ -1,4 +1,4 @@
-"""Everything: the full training set as a selection, so that it runs through the same code as the subsets."""
+"""Everything: the full training set as a selection, run through the same code as the subsets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from robustfl.selection.result import Selection, join
 
 
 def select(
-    points, labels, ratio: float, rng: np.random.Generator, *, metric: str = "euclidean"
+    points,
+    labels,
+    ratio: float,
+    rng: np.random.Generator | None,
+    *,
+    metric: str = "euclidean",
 ) -> Selection:
-    """All points, in index order within each class; weights: 1; gains: 0. ratio and rng are not used.
+    """All points, in index order within each class; weights: 1; gains: 0.
 
-    points: (n, d); labels: (n,) or None. Raises ValueError as `checks` says.
+    points: (n, d); labels: (n,) or None; ratio and rng are not used. No distance is computed.
+    Raises ValueError for points that are not finite and for labels that are not n integers.
     """
     points = validation.points(points, metric)
     labels = validation.labels(labels, len(points))
