@@ -17,7 +17,9 @@ def test_runs_prints_names(capsys):
 
 def test_show_prints_spec_and_slide(capsys):
     assert main(["show", "cifar10_robust_agnostic0.4_full_ball2_seed0", "--scale", "full"]) == 0
-    shown = yaml.safe_load(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert "  lr: 0.1  # learning rate of the first epoch\n" in printed
+    shown = yaml.safe_load(printed)
     assert RunSpec.from_dict(shown["spec"]).hash == shown["hash"]
     assert {g["slide"] for g in shown["belongs to"]} == {
         "FL for Robust Training (noise ratio 0.4)",

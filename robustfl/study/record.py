@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustfl.study.run_spec import MEASURED, RunSpec
+from robustfl.study.run_spec import RunSpec, defaults
 
 CURVES = (
     "epoch",
@@ -215,7 +215,7 @@ def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = N
         differs = ", ".join(
             f"{k}: {theirs[k]!r} -> {ours[k]!r}"
             for k in ours
-            if ours[k] != theirs[k] and k not in MEASURED
+            if ours[k] != theirs[k] and k not in defaults("measurement")
         )
         raise RecordError(
             f"{where}: spec.json must be of spec {spec.hash}; got {held.hash} ({differs}); the record is stale: "
