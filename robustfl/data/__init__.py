@@ -8,10 +8,11 @@ A new data set is one file like cifar10.py and one line in DATASETS (store.py).
 """
 
 from robustfl.data.base import KEYS, Arrays, DataError, Dataset
-from robustfl.data.data_cache import DATASETS, SOURCES, check, fetch, load
+from robustfl.data.data_cache import DATASETS, FETCHABLE, SOURCES, check, fetch, load
 
 __all__ = [
     "DATASETS",
+    "FETCHABLE",
     "KEYS",
     "SOURCES",
     "Arrays",

