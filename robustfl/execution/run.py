@@ -17,7 +17,7 @@ from torch import nn
 
 import robustfl
 from robustfl import cuda, data, rng
-from robustfl.data import label_noise
+from robustfl.data import label_noise, splits
 from robustfl.execution import checkpoint, precision, provenance
 from robustfl.selection import SELECTORS
 from robustfl.study import record
@@ -66,20 +66,6 @@ def pick_device(name: str) -> torch.device:
     )
 
 
-def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Sorted indices of `size` points (0 = all), each class with its share; the largest remainders fill up."""
-    if not size or size >= len(labels):
-        return np.arange(len(labels))
-    order = generator.permutation(len(labels))
-    rank = np.empty(len(labels))
-    for c in np.unique(
-        labels
-    ):  # position within its class as a share of the class: the smallest shares are taken
-        members = order[labels[order] == c]
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(rank, kind="stable")[:size])
-
-
 def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
     """Data on the device and what provenance says of it. Raises data.DataError."""
     kind = data.DATASETS[spec.dataset]
@@ -91,17 +77,13 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     noisy, measured = label_noise.apply(
         true, len(kind.classes), spec.noise, spec.noise_rate, spec.seed, spec.noise_map
     )
-    keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
-    test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
+    keep = splits.stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
+    test = splits.stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
     if not 0 < round((1 - spec.holdout) * len(keep)) or spec.clean_set > len(keep):
         raise ValueError(
             f"holdout and clean_set must leave training points; got {spec.holdout}, {spec.clean_set} of {len(keep)}"
         )
-    shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
-    held, kept = (
-        np.sort(shuffled[: round(spec.holdout * len(keep))]),
-        np.sort(shuffled[round(spec.holdout * len(keep)) :]),
-    )
+    kept, held = splits.hold_out(keep, spec.holdout, rng.stream(spec.seed, "holdout"))
 
     def images(of: np.ndarray) -> Images:
         return Images.of(of, kind.mean, kind.std, device)
