@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from robustfl.study.field_rules import Each, broken, rule, rule_of
@@ -259,10 +261,14 @@ class RunSpec:
         return replace(self, **defaults("selection"))
 
 
-def defaults(part: str) -> dict[str, Any]:
-    """The defaults of the fields of one part: `selection`, or `measurement`, whose fields say how
-    a run is measured and change nothing of it."""
-    return {f.name: f.default for f in fields(RunSpec) if rule_of(f).of == part}
+@cache  # a plan asks for the identity of hundreds of runs
+def defaults(part: str) -> Mapping[str, Any]:
+    """The defaults of the fields of one part of a run.
+
+    part: `selection`, or `measurement`, whose fields say how a run is measured and change nothing
+    of it.
+    """
+    return MappingProxyType({f.name: f.default for f in fields(RunSpec) if rule_of(f).of == part})
 
 
 def help_of(name: str) -> str:
