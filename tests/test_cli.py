@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from robustfl.cli import main
+from robustfl.data import DATASETS
 from robustfl.study.run_spec import RunSpec
 
 
@@ -68,7 +69,7 @@ def test_show_prints_spec_and_slide(capsys):
         ),
         (
             ["data", "check", "cifar10", "mnist"],
-            "dataset must be one of cifar10, fashion_mnist; got 'mnist'",
+            f"dataset must be one of {', '.join(DATASETS)}; got 'mnist'",
         ),
     ],
 )
@@ -81,7 +82,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "mnist"}, "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
+        ({"dataset": "mnist"}, f"dataset must be one of {', '.join(DATASETS)}; got 'mnist'"),
         ({"model": "vgg"}, "model must be one of"),
         ({"method": "best"}, "method must be one of"),
         ({"milestones": ["a", 1]}, "milestones must be integers >= 1"),
