@@ -65,6 +65,7 @@ def from_folder(folder: Path) -> Arrays:
 
     Raises DataError naming the file that is missing, wrong or truncated.
     """
+    # unpacked batches, else the archive of them, else the package's pictures
     for place in (folder, folder / "cifar-10-batches-py"):
         if any((place / name).is_file() for name in TRAIN + TEST):
             return _read_official(place, "folder")

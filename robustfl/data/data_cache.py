@@ -94,6 +94,7 @@ def fetch(
             " fetching"
         )
     with _lock(target, log):
+        # it may have come while this process waited for the lock
         if target.exists():
             try:
                 _read(dataset, cache)
@@ -102,26 +103,33 @@ def fetch(
             except DataError as error:
                 log(f"{error}\n{name}: fetching it again")
         _clear(target)
-        partial = target.with_name(f".{name}.{os.getpid()}.partial")
-        work = target.with_name(f".{name}.{os.getpid()}.work")
-        try:
-            start = time.monotonic()
-            arrays = _obtain(dataset, source, folder, work, log)
-            log(
-                f"{name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s,"
-                f" verified; writing {target}"
-            )
-            _write(arrays, partial)
-            shutil.rmtree(target, ignore_errors=True)  # a damaged one
-            os.replace(partial, target)
-        except OSError as error:
-            raise DataError(
-                f"{target}: cache must be written; got {error}; free space or choose another"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(work, ignore_errors=True)
+        _replace(target, dataset, source, folder, log)
     return target
+
+
+def _replace(
+    target: Path, dataset: Dataset, source: str, folder: Pathlike | None, log: Log
+) -> None:
+    """Fetch a set into `work`, write it into `partial`, and rename that to the target."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    work = target.with_name(f".{target.name}.{os.getpid()}.work")
+    try:
+        start = time.monotonic()
+        arrays = _obtain(dataset, source, folder, work, log)
+        log(
+            f"{target.name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s,"
+            f" verified; writing {target}"
+        )
+        _write(arrays, partial)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one
+        os.replace(partial, target)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cache must be written; got {error}; free space or choose another"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def place(name: str, cache: Pathlike) -> Path:
@@ -156,6 +164,7 @@ def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, 
     for way in order:
         if way == "folder" and folder is None:
             continue
+        # empty again: a source that failed may have left half a file
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         log(f"{dataset.name}: trying {way} ...")

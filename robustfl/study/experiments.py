@@ -86,6 +86,7 @@ class Study:
     def spec(self, name: str) -> RunSpec:
         """The spec of a run. Raises StudyError for an unknown name."""
         if name not in self.specs:
+            # the seed is what most often is not there
             close = [n for n in self.specs if n.split("_seed")[0] == name.split("_seed")[0]]
             hint = f"; this name has seeds {close}" if close else ""
             raise StudyError(
@@ -120,6 +121,7 @@ def load(
     written = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
 
+    # each row under each of its selectors, once per seed
     specs: dict[str, RunSpec] = {}
     trained: dict[RunSpec, str] = {}
     groups = {}
@@ -159,6 +161,7 @@ def _wanted(known: list[str], scale: str, size: dict, config: dict) -> list[str]
             if key not in known:
                 raise StudyError(f"{where} must be among {', '.join(known)}; got {key!r}")
 
+    # all of them are known: now the first list there is
     wanted = config["groups"]
     if wanted is None:
         wanted = size.get("groups", [key for key in known if key not in left_out])
@@ -205,9 +208,11 @@ def _run(
     if given := sorted({*protocol, *settings} & set(GIVEN)):
         raise SpecError(f"set must not hold what the group, scale or config gives; got {given}")
 
+    # the protocol alone is a spec too: names and sizes are relative to it
     base = RunSpec.from_dict(protocol | {"dataset": entry["dataset"], "seed": seed})
     spec = RunSpec.from_dict(base.asdict() | settings)
     scaled = scale_spec(spec, base, entry["protocol"], size, config)
+    # RunSpec knows the choices of its fields, but not the registries
     for name, known in (("dataset", DATASETS), ("method", SELECTORS), ("model", MODELS)):
         for of in (spec, scaled):  # a scale may give another model
             if getattr(of, name) not in known:
@@ -240,6 +245,7 @@ def snapshot(known: Study, config: dict) -> dict[str, str]:
     written out.
     """
     texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
+    # written out, so that another default of config.yaml makes no other study of them
     plain = read_yaml(known.directory / "config.yaml")
     fixed = {key: config[key] for key in ("epochs", "precision", "compiled") if key in config}
     fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}

@@ -61,6 +61,7 @@ class Rule:
         if self.each is not None:
             return self.each.must
 
+        # an interval, or the one bound that there is
         low = self.least if self.above is None else self.above
         high = self.most if self.below is None else self.below
         if low is not None and high is not None:
@@ -84,6 +85,7 @@ def rule_of(field: dataclasses.Field) -> Rule:
 def broken(field: dataclasses.Field, value: Any) -> str | None:
     """What the value must be and is not, in words; None for a value that the field takes."""
     kind, words = KINDS[str(field.type)]
+    # not isinstance: True is an int to Python, and no number of epochs
     infinite = isinstance(value, float) and not math.isfinite(value)
     if type(value) is not kind or infinite:
         return words

@@ -46,6 +46,7 @@ def head(path: Path) -> tuple[str, str] | None:
     Raises RecordError for a file that does not begin as a packed record.
     """
     try:
+        # one unbuffered read: a plan looks at every head there is
         with open(path, "rb", buffering=0) as file:
             match = HEAD.match(file.read(128))
     except FileNotFoundError:

@@ -164,6 +164,7 @@ def read_files(folder: Path | str, name: str) -> dict[str, str]:
     Raises RecordError naming what is absent or unreadable.
     """
     try:
+        # metrics.json first: it is what an unfinished run lacks
         return {file: (Path(folder) / file).read_bytes().decode() for file in reversed(FILES)}
     except FileNotFoundError as error:
         raise RecordError(
@@ -213,7 +214,9 @@ def _must_belong(recorded: RunSpec, spec_hash: str, spec: RunSpec, where: Path) 
             f" got {spec_hash}; the record is stale: delete it or rerun it"
         )
     if not spec.accepts(recorded):
-        ours, theirs = spec.asdict(), recorded.asdict()
+        # fields that only say how it is measured may differ
+        ours = spec.asdict()
+        theirs = recorded.asdict()
         differs = ", ".join(
             f"{k}: {theirs[k]!r} -> {ours[k]!r}"
             for k in ours

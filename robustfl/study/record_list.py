@@ -33,7 +33,8 @@ NUMBERS = frozenset(COLUMNS[-3:])
 
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """Add the subcommands to the parser of `robustfl records`; returns their parsers."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", metavar="pack|unpack|list", required=True)
 
     pack = actions.add_parser("pack", help="pack the study's finished runs into {scale}/records")
@@ -80,6 +81,7 @@ def pack(known: experiments.Study, folder: Path, remove: bool = False) -> None:
     folder: {results}/{scale}. Raises RecordError at the first broken or stale record; those before
     it are packed, and those after it are left for the next call.
     """
+    # metrics.json is written last, so a folder that has it is complete
     finished = [name for name in known.specs if (folder / "runs" / name / "metrics.json").exists()]
     for name in finished:
         packed.pack(folder / "runs" / name, name, known.spec(name))
@@ -102,6 +104,7 @@ def unpack(folder: Path, names: list[str]) -> None:
         if name not in known:
             raise ValueError(f"run must have a packed record in {folder / 'records'}; got {name!r}")
 
+    # a folder that is there may be newer than its packed record
     written = 0
     for name in names or known:
         if not (folder / "runs" / name / "metrics.json").exists():
@@ -182,7 +185,8 @@ def short(commit: str) -> str:
 
 def total(lines: list[Line]) -> str:
     """A sentence on all lines."""
-    runs, hours = sum(line.runs for line in lines), sum(line.hours for line in lines)
+    runs = sum(line.runs for line in lines)
+    hours = sum(line.hours for line in lines)
     return f"{runs} runs in {len(lines)} lines, {hours:.2f} core-hours."
 
 

@@ -29,6 +29,7 @@ def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
 
     base: the protocol itself.
     """
+    # what is read of a run first: its data, its method and its weights
     words = [spec.dataset, protocol]
     if spec.noise != "none":
         words.append(f"{spec.noise}{spec.noise_rate:g}")

@@ -220,6 +220,7 @@ class RunSpec:
     @property
     def hash(self) -> str:
         """16 hex digits of the sha256 of the non-default fields."""
+        # sorted, so that the order of the fields is no part of it
         changed = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -284,6 +285,7 @@ class CrossRule(NamedTuple):
     must: str  # {spec.name} stands for the value of another field
 
 
+# Checked in this order, after every field's own rule.
 CROSS_RULES = (
     CrossRule(
         "warmup",

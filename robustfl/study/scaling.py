@@ -21,10 +21,13 @@ def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: 
     changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
+
+    # smaller batches, and the rate along with them
     batch = size.get("batch_size", {}).get(protocol)
     if batch:
         changes |= {"batch_size": batch, "lr": spec.lr * batch / spec.batch_size}
 
+    # epochs of the whole protocol, of which a run has its share: the user's, else the scale's
     protocol_epochs = config["epochs"]
     if protocol_epochs is None:
         protocol_epochs = size.get("epochs", {}).get(protocol)
