@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from robustfl.cli import main
+from robustfl.data import DATASETS
 from robustfl.execution import checkpoint, run
 from robustfl.execution import cli as execution_cli
 from robustfl.study import experiments
@@ -23,7 +24,9 @@ def test_runs_prints_names(capsys):
 
 def test_show_prints_spec_and_slide(capsys):
     assert main(["show", "cifar10_robust_agnostic0.4_full_ball2_seed0", "--scale", "full"]) == 0
-    shown = yaml.safe_load(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert "  lr: 0.1  # learning rate of the first epoch\n" in printed
+    shown = yaml.safe_load(printed)
     assert RunSpec.from_dict(shown["spec"]).hash == shown["hash"]
     assert {g["slide"] for g in shown["belongs to"]} == {
         "FL for Robust Training (noise ratio 0.4)",
@@ -72,7 +75,7 @@ def test_show_prints_spec_and_slide(capsys):
         ),
         (
             ["data", "check", "cifar10", "mnist"],
-            "dataset must be one of cifar10, fashion_mnist; got 'mnist'",
+            f"dataset must be one of {', '.join(DATASETS)}; got 'mnist'",
         ),
     ],
 )
@@ -85,7 +88,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "mnist"}, "dataset must be one of cifar10, fashion_mnist; got 'mnist'"),
+        ({"dataset": "mnist"}, f"dataset must be one of {', '.join(DATASETS)}; got 'mnist'"),
         ({"model": "vgg"}, "model must be one of"),
         ({"method": "best"}, "method must be one of"),
         ({"milestones": ["a", 1]}, "milestones must be integers >= 1"),

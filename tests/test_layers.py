@@ -9,9 +9,9 @@ import pytest
 
 BASE = {"", "rng", "files", "cuda"}  # "": the package itself, for its version and public names
 ROOMS = {  # room -> the rooms it may import
-    "study": set(),
     "data": set(),
     "selection": set(),
+    "study": {"data", "selection"},  # the names a run may give, of their registries
     "training": {"study", "data", "selection"},
     "execution": {"study", "data", "selection", "training"},
     "evidence": {"study", "data"},

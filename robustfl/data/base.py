@@ -1,4 +1,4 @@
-"""What a data set is: its facts, its four arrays, and the hashes that decide whether they may be used."""
+"""What a data set is: its facts, its four arrays, and the hashes that say whether they are it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class DataError(RuntimeError):
-    """Data is absent, wrong or cut short; the message names the file or array, the rule, the value and what to do."""
+    """Data is absent, wrong or cut short.
+
+    The message names the file or array, the rule, the value and what to do.
+    """
 
 
 def digest(array: np.ndarray) -> str:
     """sha256 (hex) of the array's bytes in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class Arrays:
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray], source: str) -> Arrays:
         """From the four arrays by name: made contiguous and hashed. Values must be uint8."""
-        held = {key: np.ascontiguousarray(arrays[key]) for key in KEYS}
-        return cls(**held, hashes={key: digest(held[key]) for key in KEYS}, source=source)
+        contiguous = {key: np.ascontiguousarray(arrays[key]) for key in KEYS}
+        hashes = {key: digest(array) for key, array in contiguous.items()}
+        return cls(**contiguous, hashes=hashes, source=source)
 
     def asdict(self) -> dict[str, np.ndarray]:
         return {key: getattr(self, key) for key in KEYS}
@@ -46,8 +50,9 @@ class Arrays:
 class Dataset:
     """A data set's facts and the three ways to get it.
 
-    Each way takes a folder and returns unverified Arrays: `from_torchvision` and `from_registry` download into an empty
-    one, `from_folder` reads files a person has put there. They raise DataError, or whatever the tool they use raises.
+    Each way takes a folder and returns unverified Arrays: `from_torchvision` and `from_registry`
+    download into an empty one, `from_folder` reads files a person has put there. They raise
+    DataError, or whatever the tool they use raises.
     """
 
     name: str
@@ -58,9 +63,7 @@ class Dataset:
     sha256: dict[str, str]  # of each of the four arrays, uint8, C order
     train_size: int
     test_size: int
-    probes: tuple[
-        str, ...
-    ]  # URLs that torchvision downloads from: asked first, so that a silent host costs little
+    probes: tuple[str, ...]  # URLs that torchvision downloads from, asked before it is
     from_torchvision: Callable[[Path], Arrays]
     from_registry: Callable[[Path], Arrays]
     from_folder: Callable[[Path], Arrays]
@@ -71,33 +74,38 @@ class Dataset:
         return (size, *self.shape) if key.endswith("images") else (size,)
 
     def verify(self, arrays: Arrays, where: str, remedy: str) -> None:
-        """Check type, shape and sha256 of all four arrays. Raises DataError naming the first that is wrong.
+        """Check type, shape and sha256 of all four arrays.
 
-        where: how to name array `key` in the message, with {key} in it; remedy: what the reader should do then.
+        where: how to name array `key` in the message, with {key} in it; remedy: what the reader
+        should do then. Raises DataError naming the first array that is wrong.
         """
         for key, array in arrays.asdict().items():
             place = where.format(key=key)
             if array.dtype != np.uint8 or array.shape != self.rule(key):
-                got = f"{array.dtype} {array.shape}"
                 raise DataError(
-                    f"{place}: {self.name} {key} must be uint8 {self.rule(key)}; got {got}; {remedy}"
+                    f"{place}: {self.name} {key} must be uint8 {self.rule(key)};"
+                    f" got {array.dtype} {array.shape}; {remedy}"
                 )
             if arrays.hashes[key] != self.sha256[key]:
-                got = arrays.hashes[key]
                 raise DataError(
-                    f"{place}: {self.name} {key} must have sha256 {self.sha256[key]}; got {got}; {remedy}"
+                    f"{place}: {self.name} {key} must have sha256 {self.sha256[key]};"
+                    f" got {arrays.hashes[key]}; {remedy}"
                 )
 
 
 def check_file(path: Path, algorithm: str, expected: str, remedy: str) -> Path:
-    """Return the path if the file's digest (`sha256` or `md5`) is the expected one; DataError names it otherwise."""
+    """Return the path if the file's digest is the expected one.
+
+    algorithm: sha256 or md5. Raises DataError naming the file otherwise.
+    """
     if not path.is_file():
         raise DataError(f"{path}: must be there; got no such file; {remedy}")
     with open(path, "rb") as file:
-        got = hashlib.file_digest(file, algorithm).hexdigest()
-    if got != expected:
-        got = f"{got}, {path.stat().st_size:,} bytes"
+        actual = hashlib.file_digest(file, algorithm).hexdigest()
+    if actual != expected:
+        size = path.stat().st_size
         raise DataError(
-            f"{path}: must have {algorithm} {expected}; got {got}; wrong or truncated: {remedy}"
+            f"{path}: must have {algorithm} {expected}; got {actual}, {size:,} bytes;"
+            f" wrong or truncated: {remedy}"
         )
     return path

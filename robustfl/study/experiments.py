@@ -1,32 +1,63 @@
-"""The study: YAML files -> every run, once. Imports neither torch nor pandas, so that the DAG is built fast.
+"""The study: YAML files to every run, once. Imports neither torch nor pandas, to be fast.
 
-config/experiments.yaml holds protocols and groups, config/scales.yaml what a scale changes, config/config.yaml what a
-user changes. A run that two groups share is one spec, hence one name and one training.
+config/experiments.yaml holds protocols and groups. A run that two groups share is one spec, hence
+one name and one training. Everything that a run names is checked here, before anything runs.
 """
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 import yaml
 
-from robustfl.study.run_spec import PRECISIONS, RunSpec, SpecError
+from robustfl.data import DATASETS
+from robustfl.selection import SELECTORS
+from robustfl.study.config import (
+    CONFIG_DIR,
+    Scale,
+    StudyError,
+    check_config,
+    cuda_present,
+    parse_override,
+    read_yaml,
+    resolve_scale,
+    scales,
+)
+from robustfl.study.run_names import readable_name
+from robustfl.study.run_spec import MODELS, RunSpec, SpecError
+from robustfl.study.scaling import scale_spec
 
-CONFIG_DIR = Path("config")
-SOURCES = ("auto", "torchvision", "registry", "folder")
+__all__ = [  # with what other rooms read of the config through this module
+    "CONFIG_DIR",
+    "Group",
+    "Open",
+    "Row",
+    "Scale",
+    "Study",
+    "StudyError",
+    "check_config",
+    "cuda_present",
+    "load",
+    "open_settings",
+    "parse_override",
+    "read_yaml",
+    "readable_name",
+    "resolve_scale",
+    "rows_of",
+    "scales",
+    "snapshot",
+]
 
-
-class StudyError(ValueError):
-    """A config file or a run name that the study does not know; the message says where and what is allowed."""
+# Fields of a run that are not an experiment's: the group, the seeds, the scale, config.yaml.
+GIVEN = ("dataset", "seed", "sample", "subset", "test_subset", "test_every", "compiled")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a group's table: a label, the selector that ran it, and its run names, one a seed."""
+    """One line of a group's table: a label, the selector that ran it, a run name per seed."""
 
     label: str
     method: str
@@ -44,18 +75,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """One entry of scales.yaml: what it says of a study, beside the sizes that it gives to every run."""
-
-    name: str
-    statement: str  # what may be read out of its numbers; the report opens with it
-    warn: bool = False  # whether the statement is a warning
-    auto: str | None = None  # `scale: auto` means this one on such a device: cuda | cpu
-    bears: tuple[str, ...] = ()  # what a claim may need, see `needs` in claims.yaml
-    images: int = 0  # training images of a rung of the ladder; 0 for a scale that is none
-
-
-@dataclass(frozen=True)
 class Study:
     scale: str
     about: Scale
@@ -67,6 +86,7 @@ class Study:
     def spec(self, name: str) -> RunSpec:
         """The spec of a run. Raises StudyError for an unknown name."""
         if name not in self.specs:
+            # the seed is what most often is not there
             close = [n for n in self.specs if n.split("_seed")[0] == name.split("_seed")[0]]
             hint = f"; this name has seeds {close}" if close else ""
             raise StudyError(
@@ -86,203 +106,73 @@ class Study:
         return next((n for n, s in self.specs.items() if s.hash == wanted), None)
 
 
-def cuda_present() -> bool:
-    """Whether the driver reports a CUDA device; asks libcuda itself, since importing torch takes a second."""
-    try:
-        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
-        return (
-            cuda.cuInit(0) == 0
-            and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0
-            and count.value > 0
-        )
-    except OSError:
-        return False
-
-
-def scales(directory: Path | str = CONFIG_DIR) -> dict[str, Scale]:
-    """Every scale of scales.yaml, by name. Raises StudyError for an entry without a statement."""
-    found = {}
-    for name, entry in read_yaml(Path(directory) / "scales.yaml").items():
-        told = {f.name: entry[f.name] for f in fields(Scale) if f.name in entry}
-        if "statement" not in told:
-            raise StudyError(f"scales.yaml: {name} must have a statement; it has none")
-        told["bears"] = tuple(told.get("bears", ()))
-        found[name] = Scale(name, **told)
-    return found
-
-
-def resolve_scale(scale: str, directory: Path | str = CONFIG_DIR) -> str:
-    """`auto` -> the scale that scales.yaml names for this device; other names are checked. Raises StudyError."""
-    known = scales(directory)
-    if scale == "auto":
-        device = "cuda" if cuda_present() else "cpu"
-        return next(s.name for s in known.values() if s.auto == device)
-    if scale not in known:
-        raise StudyError(f"scale must be one of {', '.join(known)}, auto; got {scale!r}")
-    return scale
-
-
-def read_yaml(path: Path) -> dict:
-    """The content of a YAML file, parsed again when the file has changed. Not to be modified.
-
-    Raises StudyError where it is absent or no YAML.
-    """
-    try:
-        about = path.stat()
-        return _parse_yaml(path.resolve(), about.st_ino, about.st_mtime_ns, about.st_size)
-    except FileNotFoundError as error:
-        raise StudyError(f"{path} must exist (run from the project's root); it does not") from error
-
-
-@lru_cache
-def _parse_yaml(path: Path, *version: int) -> dict:
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(path.read_text(), loader)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path} must be YAML: {error}") from error
-
-
-def parse_override(value):
-    """A value from `snakemake --config` as YAML means it: snakemake hands on [0, 1] as ["0", "1"] and null as "null"."""
-    if isinstance(value, dict):
-        return {k: parse_override(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [parse_override(v) for v in value]
-    plain = yaml.safe_load(value) if isinstance(value, str) else value
-    return plain if plain is None or isinstance(plain, int) else value
-
-
-def check_config(config: dict) -> dict:
-    """The config itself, when every key and value is allowed; what the workflow's schema says, for calls without it.
-
-    Raises StudyError naming key, rule and value.
-    """
-
-    def whole(value, least: int) -> bool:
-        return type(value) is int and value >= least
-
-    def names(value, good) -> bool:
-        return (
-            isinstance(value, list)
-            and len(value) > 0
-            and all(map(good, value))
-            and len(set(value)) == len(value)
-        )
-
-    def text(value) -> bool:
-        return isinstance(value, str) and value != ""
-
-    def source(value) -> bool:
-        known = (
-            isinstance(value, dict)
-            and set(value) == {"source", "folder"}
-            and value["source"] in SOURCES
-        )
-        return known and (
-            text(value["folder"]) or (value["folder"] is None and value["source"] != "folder")
-        )
-
-    rules = {
-        "scale": (text, "the name of a scale, or auto"),
-        "seeds": (
-            lambda v: v is None or names(v, lambda s: whole(s, 0)),
-            "null or a non-empty list of different integers >= 0",
-        ),
-        "groups": (
-            lambda v: v is None or names(v, text),
-            "null or a non-empty list of different group names",
-        ),
-        "epochs": (lambda v: v is None or whole(v, 1), "null or an integer >= 1"),
-        "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
-        "compiled": (lambda v: v is None or type(v) is bool, "null, true or false"),
-        "device": (lambda v: v in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
-        "results": (text, "a path"),
-        "cache": (text, "a path"),
-        "data": (
-            source,
-            f"a mapping of source ({', '.join(SOURCES)}) and folder (a path, which source folder needs)",
-        ),
-    }
-    for key in [*config, *rules]:
-        if key not in rules or key not in config:
-            raise StudyError(
-                f"config must have exactly the keys {', '.join(rules)}; {key!r} is too many or missing"
-            )
-        good, rule = rules[key]
-        if not good(config[key]):
-            raise StudyError(f"{key} must be {rule}; got {config[key]!r}")
-    return config
-
-
 def load(
     scale: str | None = None, config: dict | None = None, directory: Path | str = CONFIG_DIR
 ) -> Study:
     """Build the study at one scale.
 
-    scale: a name of scales.yaml, or auto; None = the config's. config: values over config.yaml. directory: of the
-    YAML files. Raises StudyError with the group and row of a bad entry.
+    scale: a name of scales.yaml, or auto; None = the config's. config: values over config.yaml.
+    directory: of the YAML files. Raises StudyError with the group and row of a bad entry.
     """
     directory = Path(directory)
     config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
     scale = resolve_scale(scale or config["scale"], directory)
     size = read_yaml(directory / "scales.yaml")[scale]
-    experiments = read_yaml(directory / "experiments.yaml")
+    written = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
 
-    # the user's groups, else the scale's own, else all that the scale does not leave out
-    for where, keys in (
-        ("groups", config["groups"] or ()),
-        (f"scales.yaml: groups of {scale}", size.get("groups", ())),
-        (f"scales.yaml: leave_out of {scale}", size.get("leave_out", ())),
-    ):
-        for key in keys:
-            if key not in experiments["groups"]:
-                raise StudyError(
-                    f"{where} must be among {', '.join(experiments['groups'])}; got {key!r}"
-                )
-    wanted = config["groups"]
-    if wanted is None:
-        wanted = size.get(
-            "groups", [k for k in experiments["groups"] if k not in size.get("leave_out", ())]
-        )
-
+    # each row under each of its selectors, once per seed
     specs: dict[str, RunSpec] = {}
     trained: dict[RunSpec, str] = {}
-    groups = {
-        key: _group(key, entry, experiments["protocols"], seeds, size, config, specs, trained)
-        for key, entry in experiments["groups"].items()
-        if key in wanted
-    }
+    groups = {}
+    for key in _wanted(list(written["groups"]), scale, size, config):
+        entry = written["groups"][key]
+        rows = []
+        for label, settings in _variants(entry):
+            try:
+                runs = [
+                    _run(entry, settings, written["protocols"], seed, size, config)
+                    for seed in seeds
+                ]
+                names = tuple(_enter(name, spec, specs, trained) for name, spec in runs)
+            except (SpecError, TypeError, KeyError) as error:
+                raise StudyError(
+                    f"experiments.yaml: group {key}, row {label!r}: {error}"
+                ) from error
+            rows.append(Row(label, runs[0][1].method, names))
+        groups[key] = Group(
+            key, entry["title"], entry["slide"], entry["dataset"], entry["protocol"], tuple(rows)
+        )
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
 
 
-SNAPSHOT = (
-    "experiments",
-    "scales",
-    "claims",
-    "slides",
-)  # YAML files that a study's tables follow from, as they are
+def _wanted(known: list[str], scale: str, size: dict, config: dict) -> list[str]:
+    """The user's groups, else the scale's own, else all that the scale does not leave out.
 
-
-def snapshot(known: Study, config: dict) -> dict[str, str]:
-    """The YAML files that say all of a study, by name: what `load` needs to build the same one again.
-
-    config.yaml is the study's own with its scale, seeds, groups and whatever else changes a run written out.
+    In the order of the file. Raises StudyError for a group that experiments.yaml does not have.
     """
-    texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
-    plain = read_yaml(known.directory / "config.yaml")
-    fixed = {key: config[key] for key in ("epochs", "precision", "compiled") if key in config}
-    fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}
-    texts["config.yaml"] = yaml.safe_dump(plain | fixed, sort_keys=False, width=110)
-    return texts
+    left_out = size.get("leave_out", ())
+    for where, keys in (
+        ("groups", config["groups"] or ()),
+        (f"scales.yaml: groups of {scale}", size.get("groups", ())),
+        (f"scales.yaml: leave_out of {scale}", left_out),
+    ):
+        for key in keys:
+            if key not in known:
+                raise StudyError(f"{where} must be among {', '.join(known)}; got {key!r}")
+
+    # all of them are known: now the first list there is
+    wanted = config["groups"]
+    if wanted is None:
+        wanted = size.get("groups", [key for key in known if key not in left_out])
+    return [key for key in known if key in wanted]
 
 
 def rows_of(entry: dict) -> dict[str, dict]:
     """label -> row of a group's entry: its `rows`, and one for each combination of its `grid`.
 
-    A grid is a list of mappings label -> settings; a combination takes one of each, joins the labels with commas
-    and the settings into one.
+    A grid is a list of mappings label -> settings; a combination takes one of each, joins the
+    labels with commas and the settings into one.
     """
     rows = dict(entry.get("rows", {}))
     if "grid" in entry:
@@ -292,73 +182,75 @@ def rows_of(entry: dict) -> dict[str, dict]:
     return rows
 
 
-def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
-    rows, protocol = [], entry["protocol"]
+def _variants(entry: dict) -> Iterator[tuple[str, dict]]:
+    """(label, settings) of each line of a group's table: a row once under each of its selectors."""
     for label, row in rows_of(entry).items():
-        methods = row.get("rules", () if "method" in row.get("set", {}) else entry.get("rules", ()))
-        for method in methods or (None,):
-            settings = (
-                entry.get("set", {}) | row.get("set", {}) | ({"method": method} if method else {})
-            )
-            names = []
-            for seed in seeds:
-                try:
-                    plain = {k: v for k, v in protocols[protocol].items() if k != "open"}
-                    base = RunSpec.from_dict(plain | {"dataset": entry["dataset"], "seed": seed})
-                    spec = RunSpec.from_dict(base.asdict() | settings)
-                    name = readable_name(protocol, base, spec)
-                    scaled = scale_spec(spec, base, protocol, size, config)
-                except (SpecError, TypeError, KeyError) as error:
-                    raise StudyError(
-                        f"experiments.yaml: group {key}, row {label!r}: {error}"
-                    ) from error
-                name = trained.setdefault(scaled, name)  # few epochs can make two settings one
-                if specs.setdefault(name, scaled) != scaled:
-                    raise StudyError(
-                        f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs"
-                    )
-                names.append(name)
-            rows.append(Row(label, scaled.method, tuple(names)))
-    return Group(key, entry["title"], entry["slide"], entry["dataset"], protocol, tuple(rows))
+        own = row.get("set", {})
+        rules = row.get("rules", () if "method" in own else entry.get("rules", ()))
+        for method in rules or (None,):
+            chosen = {} if method is None else {"method": method}
+            yield label, entry.get("set", {}) | own | chosen
 
 
-SIZES = (
-    "sample",
-    "subset",
-    "test_subset",
-    "test_every",
-    "model",
-    "precision",
-)  # of a scale, taken over as they are
+def _run(
+    entry: dict, settings: dict, protocols: dict, seed: int, size: dict, config: dict
+) -> tuple[str, RunSpec]:
+    """The name of a run and its spec at the scale.
 
-
-def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
-    """The spec at a scale: fewer images, a smaller model, fewer epochs, smaller batches.
-
-    Epochs shrink in proportion to those of the protocol (`base`), milestones, warm-up and the epochs between
-    selections along with them, the learning rate in proportion to the batch (Goyal et al. 2017).
+    Raises SpecError for a setting that is no field, a value that breaks its rule, or an unknown
+    name.
     """
-    changes = {k: size[k] for k in SIZES if k in size}
-    changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
-    if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
-        changes["holdout"] = size["holdout"]
-    batch = size.get("batch_size", {}).get(protocol)
-    if batch:
-        changes |= {"batch_size": batch, "lr": spec.lr * batch / spec.batch_size}
-
-    whole = (
-        config["epochs"] if config["epochs"] is not None else size.get("epochs", {}).get(protocol)
-    )
-    if whole is not None and whole != base.epochs:
-        epochs = max(1, round(spec.epochs * whole / base.epochs))
-        shrink = epochs / spec.epochs
-        changes["epochs"] = epochs
-        changes["milestones"] = tuple(sorted({max(1, round(m * shrink)) for m in spec.milestones}))
-        changes["warmup"] = (
-            min(epochs - 1, max(1, round(spec.warmup * shrink))) if spec.warmup else 0
+    if entry["protocol"] not in protocols:
+        raise SpecError(
+            f"protocol must be one of {', '.join(protocols)}; got {entry['protocol']!r}"
         )
-        changes["every"] = max(1, round(spec.every * shrink))
-    return replace(spec, **changes)
+    protocol = {k: v for k, v in protocols[entry["protocol"]].items() if k != "open"}
+    if given := sorted({*protocol, *settings} & set(GIVEN)):
+        raise SpecError(f"set must not hold what the group, scale or config gives; got {given}")
+
+    # the protocol alone is a spec too: names and sizes are relative to it
+    base = RunSpec.from_dict(protocol | {"dataset": entry["dataset"], "seed": seed})
+    spec = RunSpec.from_dict(base.asdict() | settings)
+    scaled = scale_spec(spec, base, entry["protocol"], size, config)
+    # RunSpec knows the choices of its fields, but not the registries
+    for name, known in (("dataset", DATASETS), ("method", SELECTORS), ("model", MODELS)):
+        for of in (spec, scaled):  # a scale may give another model
+            if getattr(of, name) not in known:
+                raise SpecError(
+                    f"{name} must be one of {', '.join(known)}; got {getattr(of, name)!r}"
+                )
+    return readable_name(entry["protocol"], base, spec), scaled
+
+
+def _enter(name: str, spec: RunSpec, specs: dict, trained: dict) -> str:
+    """Enter a run into the study, unless its spec is there already; returns the name it has there.
+
+    With few epochs two settings can become the same spec. Raises SpecError for a name that another
+    spec has.
+    """
+    name = trained.setdefault(spec, name)
+    if specs.setdefault(name, spec) != spec:
+        raise SpecError(f"{name} names two different specs")
+    return name
+
+
+# YAML files that a study's tables follow from, as they are.
+SNAPSHOT = ("experiments", "scales", "claims", "slides")
+
+
+def snapshot(known: Study, config: dict) -> dict[str, str]:
+    """The YAML files that say all of a study, by name: what `load` needs to build it again.
+
+    config.yaml is the study's own with its scale, seeds, groups and whatever else changes a run
+    written out.
+    """
+    texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
+    # written out, so that another default of config.yaml makes no other study of them
+    plain = read_yaml(known.directory / "config.yaml")
+    fixed = {key: config[key] for key in ("epochs", "precision", "compiled") if key in config}
+    fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}
+    texts["config.yaml"] = yaml.safe_dump(plain | fixed, sort_keys=False, width=110)
+    return texts
 
 
 @dataclass(frozen=True)
@@ -371,73 +263,26 @@ class Open:
 
 
 def open_settings(directory: Path | str = CONFIG_DIR) -> list[Open]:
-    """Every `open:` of experiments.yaml, protocols first. Raises StudyError for one about a setting that is not there."""
-    experiments = read_yaml(Path(directory) / "experiments.yaml")
-    found = []
+    """Every `open:` of experiments.yaml, protocols first.
+
+    Raises StudyError for one about a setting that no run has.
+    """
+    written = read_yaml(Path(directory) / "experiments.yaml")
+    settings_left_open = []
 
     def add(where: str, settings: dict, reasons: dict) -> None:
         for name, reason in reasons.items():
-            if name in settings:
-                found.append(Open(where, f"{name} {settings[name]}", reason))
-            elif hasattr(RunSpec, name):
-                found.append(Open(where, f"{name} {getattr(RunSpec, name)}", reason))
-            else:
+            if name not in settings and not hasattr(RunSpec, name):
                 raise StudyError(
                     f"experiments.yaml: {where}: open must name fields of a run; got {name!r}"
                 )
+            value = settings[name] if name in settings else getattr(RunSpec, name)
+            settings_left_open.append(Open(where, f"{name} {value}", reason))
 
-    for name, protocol in experiments["protocols"].items():
+    for name, protocol in written["protocols"].items():
         add(f"{name} protocol", protocol, protocol.get("open", {}))
-    for name, group in experiments["groups"].items():
+    for name, group in written["groups"].items():
         add(name, group.get("set", {}), group.get("open", {}))
         for label, row in rows_of(group).items():
             add(f"{name}, {label}", row.get("set", {}), row.get("open", {}))
-    return found
-
-
-def readable_name(protocol: str, base: RunSpec, spec: RunSpec) -> str:
-    """Folder of a run: data set, protocol, then what differs from the protocol, then the seed."""
-    parts = [spec.dataset, protocol]
-    if spec.noise != "none":
-        parts.append(f"{spec.noise}{spec.noise_rate:g}")
-    parts.append(spec.method if spec.method == "full" else f"{spec.method}{spec.ratio:g}")
-    if spec.weights != "uniform":
-        unit = "median" if spec.radius_unit == "median" else ""
-        parts.append(
-            f"ball{spec.radius:g}{unit}" if spec.weights == "ball" else f"{spec.weights}-weights"
-        )
-    if spec.pretrained and not _always_pretrained(spec):
-        parts.append("pretrained")
-    told = {
-        "dataset",
-        "seed",
-        "noise",
-        "noise_rate",
-        "method",
-        "ratio",
-        "weights",
-        "radius",
-        "radius_unit",
-        "pretrained",
-    }
-    for f in fields(spec):
-        value = getattr(spec, f.name)
-        if (
-            f.name in told
-            or value == getattr(base, f.name)
-            or (f.name == "warmup" and spec.method == "full")
-        ):
-            continue
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        if isinstance(value, tuple):
-            text = (
-                "-".join("to".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
-                or "none"
-            )
-        parts.append(text if isinstance(value, str) else f"{f.name.replace('_', '-')}{text}")
-    return "_".join([*parts, f"seed{spec.seed}"])
-
-
-def _always_pretrained(spec: RunSpec) -> bool:
-    """Ways to select or train that have no other points than those of a finished model: their names need not say so."""
-    return spec.method == "set_cover" or spec.space == "forgetting" or spec.steps == "raw_clusters"
+    return settings_left_open

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from robustfl.files import write_atomically
 from robustfl.study import record
@@ -46,17 +47,18 @@ def head(path: Path) -> tuple[str, str] | None:
     Raises RecordError for a file that does not begin as a packed record.
     """
     try:
+        # one unbuffered read: a plan looks at every head there is
         with open(path, "rb", buffering=0) as file:
-            found = HEAD.match(file.read(128))
+            match = HEAD.match(file.read(128))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RecordError(f"{path}: packed record must be readable: {error}") from error
-    if found is None:
+    if match is None:
         raise RecordError(
             f"{path}: packed record must begin with its spec_hash; it does not: {ADVICE}"
         )
-    return found[1].decode(), found[2].decode()
+    return match[1].decode(), match[2].decode()
 
 
 def find(folder: Path | str, spec: RunSpec) -> Path | None:
@@ -65,11 +67,12 @@ def find(folder: Path | str, spec: RunSpec) -> Path | None:
     Raises RecordError as head does.
     """
     path = place(folder)
-    held = None if path is None else head(path)
-    if held is None:
+    packed_as = None if path is None else head(path)
+    if packed_as is None:
         return None
-    identity, precision = held
-    return path if spec.identity == identity and spec.precision in ("auto", precision) else None
+    identity, precision = packed_as
+    same = spec.identity == identity and spec.precision in ("auto", precision)
+    return path if same else None
 
 
 def read(folder: Path | str, name: str, spec: RunSpec) -> Record:
@@ -91,11 +94,11 @@ def read_file(path: Path, spec: RunSpec | None = None) -> Record:
 
 def text(texts: dict[str, str]) -> str:
     """The packed form of the six files' texts. Raises ValueError where one is not JSON."""
-    held = {
+    contents: dict[str, Any] = {
         name: json.loads(texts[name]) if name.endswith(".json") else texts[name].splitlines()
         for name in ORDER
     }
-    return json.dumps(_head_of(held["spec.json"]) | held, indent=1) + "\n"
+    return json.dumps(_head_of(contents["spec.json"]) | contents, indent=1) + "\n"
 
 
 def _head_of(values: dict) -> dict[str, str]:
@@ -116,48 +119,52 @@ def unpacked(path: Path) -> dict[str, str]:
 
 def _texts(packed: str | bytes) -> dict[str, str]:
     """The texts of the six files, as record.write writes them. Raises ValueError."""
-    held = json.loads(packed)
-    if not isinstance(held, dict) or list(held) != [*HEAD_KEYS, *ORDER]:
+    contents = json.loads(packed)
+    if not isinstance(contents, dict) or list(contents) != [*HEAD_KEYS, *ORDER]:
         raise ValueError(f"it must have the keys {', '.join([*HEAD_KEYS, *ORDER])}")
+    texts = {name: _text_of(name, contents[name]) for name in FILES}
 
-    texts = {}
-    for name in FILES:
-        kind = list if name.endswith(".csv") else dict
-        if not isinstance(held[name], kind):
-            raise ValueError(f"{name} must be a {kind.__name__}; got a {type(held[name]).__name__}")
-        indent = None if name == "picks.json" else 1
-        texts[name] = (
-            "".join(f"{line}\n" for line in held[name])
-            if kind is list
-            else json.dumps(held[name], indent=indent) + "\n"
-        )
-
-    wanted = _head_of(held["spec.json"])
-    if (got := {key: held[key] for key in HEAD_KEYS}) != wanted:
-        raise ValueError(f"its head must be that of its spec.json, {wanted}; got {got}")
+    expected = _head_of(contents["spec.json"])
+    if (head := {key: contents[key] for key in HEAD_KEYS}) != expected:
+        raise ValueError(f"its head must be that of its spec.json, {expected}; got {head}")
     return texts
+
+
+def _text_of(name: str, content: Any) -> str:
+    """The text of one of the six files. Raises ValueError for a content of another kind."""
+    kind = list if name.endswith(".csv") else dict
+    if not isinstance(content, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}; got a {type(content).__name__}")
+    if kind is list:
+        return "".join(f"{line}\n" for line in content)
+    indent = None if name == "picks.json" else 1  # pixels by the thousand fill one line
+    return json.dumps(content, indent=indent) + "\n"
 
 
 def pack(folder: Path | str, name: str, spec: RunSpec) -> Path:
     """Pack a finished folder of this spec, read the file back and return its path.
 
-    A packed record of another spec is replaced. Raises RecordError where the folder is broken or
-    stale, or its files are not byte for byte those that the packed record unpacks into.
+    A packed record of another spec is replaced. Raises ValueError for a folder that does not lie in
+    one named runs, RecordError where it is broken or stale, or its files are not byte for byte
+    those that the packed record unpacks into.
     """
+    path = place(folder)
+    if path is None:
+        raise ValueError(f"folder must lie in one named runs; got {str(folder)!r}")
     texts = record.read_files(folder, name)
     record.parse(texts, Path(folder) / "metrics.json", name, spec)
-    path = place(folder)
 
+    # unpack before writing, so that no file is written that does not hold the folder
     if find(folder, spec) is None:
         packed = text(texts)
-        _same(_texts(packed), texts, f"{folder}: files must be as record.write writes them")
+        _must_be_same(_texts(packed), texts, f"{folder}: files must be as record.write writes them")
         write_atomically(path, packed)
-    _same(unpacked(path), texts, f"{path} must hold the files of {folder}, or be deleted")
+    _must_be_same(unpacked(path), texts, f"{path} must hold the files of {folder}, or be deleted")
     return path
 
 
-def _same(held: dict[str, str], texts: dict[str, str], rule: str) -> None:
-    if differ := [name for name in FILES if held[name] != texts[name]]:
+def _must_be_same(texts: dict[str, str], expected: dict[str, str], rule: str) -> None:
+    if differ := [name for name in FILES if texts[name] != expected[name]]:
         raise RecordError(f"{rule}; not the same: {', '.join(differ)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,8 @@ NUMBERS = frozenset(COLUMNS[-3:])
 
 def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """Add the subcommands to the parser of `robustfl records`; returns their parsers."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", metavar="pack|unpack|list", required=True)
 
     pack = actions.add_parser("pack", help="pack the study's finished runs into {scale}/records")
@@ -80,6 +81,7 @@ def pack(known: experiments.Study, folder: Path, remove: bool = False) -> None:
     folder: {results}/{scale}. Raises RecordError at the first broken or stale record; those before
     it are packed, and those after it are left for the next call.
     """
+    # metrics.json is written last, so a folder that has it is complete
     finished = [name for name in known.specs if (folder / "runs" / name / "metrics.json").exists()]
     for name in finished:
         packed.pack(folder / "runs" / name, name, known.spec(name))
@@ -102,6 +104,7 @@ def unpack(folder: Path, names: list[str]) -> None:
         if name not in known:
             raise ValueError(f"run must have a packed record in {folder / 'records'}; got {name!r}")
 
+    # a folder that is there may be newer than its packed record
     written = 0
     for name in names or known:
         if not (folder / "runs" / name / "metrics.json").exists():
@@ -118,58 +121,59 @@ def records(folder: Path) -> Iterator[tuple[str, Record]]:
     """
     hashes = set()
     for path in sorted((folder / "records").glob("*.json")):
-        held = packed.read_file(path)
-        hashes.add((held.name, held.spec.hash))
-        yield folder.name, held
+        run = packed.read_file(path)
+        hashes.add((run.name, run.spec.hash))
+        yield folder.name, run
     for path in sorted((folder / "runs").glob("*/metrics.json")):
-        held = record.read(path.parent, path.parent.name)
-        if (held.name, held.spec.hash) not in hashes:
-            yield folder.name, held
+        run = record.read(path.parent, path.parent.name)
+        if (run.name, run.spec.hash) not in hashes:
+            yield folder.name, run
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the list: runs of one scale that differ in nothing but the seed."""
+    """One line of the list: runs of a scale that differ in nothing but the seed."""
 
     cells: tuple[str, ...]  # as COLUMNS
     runs: int
     hours: float
 
 
-def gather(found: Iterator[tuple[str, Record]]) -> list[Line]:
-    """One line a scale, run name without its seed, and spec but for the seed; means over seeds."""
+def gather(runs: Iterable[tuple[str, Record]]) -> list[Line]:
+    """One line per scale, run name and spec, both without the seed; means over seeds."""
     rows: dict[tuple, list[Record]] = {}
-    for scale, held in found:
-        name = re.sub(r"_seed\d+$", "", held.name)
-        rows.setdefault((scale, name, replace(held.spec, seed=0)), []).append(held)
-    return [_line(scale, name, held) for (scale, name, _), held in rows.items()]
+    for scale, run in runs:
+        name = re.sub(r"_seed\d+$", "", run.name)
+        rows.setdefault((scale, name, replace(run.spec, seed=0)), []).append(run)
+    return [_line(scale, name, seeds) for (scale, name, _), seeds in rows.items()]
 
 
-def _line(scale: str, name: str, held: list[Record]) -> Line:
-    made = [r.metrics["provenance"] for r in held]
-    begin, end = min(p["begin"] for p in made)[:10], max(p["end"] for p in made)[:10]
-    seconds = (sum(r.metrics["seconds"].values()) for r in held)
-    hours = sum(s * p["threads"] for s, p in zip(seconds, made)) / 3600
+def _line(scale: str, name: str, seeds: list[Record]) -> Line:
+    provenance = [run.metrics["provenance"] for run in seeds]
+    begin = min(p["begin"] for p in provenance)[:10]
+    end = max(p["end"] for p in provenance)[:10]
+    seconds = (sum(run.metrics["seconds"].values()) for run in seeds)
+    hours = sum(s * p["threads"] for s, p in zip(seconds, provenance)) / 3600
 
     def mean(key: str) -> str:
-        return f"{sum(r.metrics[key] for r in held) / len(held):.2f}"
+        return f"{sum(run.metrics[key] for run in seeds) / len(seeds):.2f}"
 
     cells = (
         scale,
         name,
-        ", ".join(str(s) for s in sorted(r.spec.seed for r in held)),
+        ", ".join(str(seed) for seed in sorted(run.spec.seed for run in seeds)),
         begin if begin == end else f"{begin} to {end}",
-        _distinct(p["device_name"] for p in made),
-        _distinct(r.precision for r in held),
-        _distinct(short(p["commit"]) for p in made),
+        _distinct(p["device_name"] for p in provenance),
+        _distinct(run.precision for run in seeds),
+        _distinct(short(p["commit"]) for p in provenance),
         f"{hours:.2f}",
         mean("best_top1"),
         mean("last_top1"),
     )
-    return Line(cells, len(held), hours)
+    return Line(cells, len(seeds), hours)
 
 
-def _distinct(values: Iterator[str]) -> str:
+def _distinct(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
@@ -181,7 +185,8 @@ def short(commit: str) -> str:
 
 def total(lines: list[Line]) -> str:
     """A sentence on all lines."""
-    runs, hours = sum(line.runs for line in lines), sum(line.hours for line in lines)
+    runs = sum(line.runs for line in lines)
+    hours = sum(line.hours for line in lines)
     return f"{runs} runs in {len(lines)} lines, {hours:.2f} core-hours."
 
 

@@ -1,111 +1,226 @@
 """RunSpec: one training run as a frozen value. Its content hash guards the run's record.
 
-Fields at their default stay out of the hash, so that a new field orphans no old record.
+Fields at their default stay out of the hash, so that a new field orphans no old record. A field's
+rule and help stand beside its default; rules between fields stand below, in CROSS_RULES.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from robustfl.study.field_rules import Each, broken, rule, rule_of
 
 NOISES = ("none", "agnostic", "asymmetric", "pair")
 SPACES = ("gradient", "logit", "last_layer", "feature", "loss", "forgetting")
 WEIGHTS = ("uniform", "natural", "cluster", "ball", "class")
 UNITS = ("absolute", "median")
 PRECISIONS = ("fp32", "bf16", "auto")
-STEPS = ("plain", "reweight", "raw_clusters")
+
+# The keys of two registries that import torch, for those who must not; a test compares them.
+STEPS = ("plain", "reweight", "raw_clusters")  # robustfl.execution.run.STEPS
+MODELS = tuple(  # robustfl.training.resnet.MODELS
+    f"resnet{depth}{stem}" for stem in ("", "_stride2") for depth in (8, 14, 20, 32, 44, 56)
+)
 
 
 class SpecError(ValueError):
     """A field of a RunSpec breaks its rule; the message names field, rule and value."""
 
 
+def _is_pair(entry: Any) -> bool:
+    return (
+        isinstance(entry, tuple)
+        and len(entry) == 2
+        and all(type(number) is int and number >= 0 for number in entry)
+    )
+
+
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides the numbers of a run; device, paths and process layout are not among it."""
+    """Everything that decides the numbers of a run; device, paths and processes are not in it.
+
+    Raises SpecError for a value that its field or a rule between fields does not allow.
+    """
 
     # data
-    dataset: str = "cifar10"
-    sample: bool = False  # the committed sample instead of the real set (smoke scale)
-    subset: int = 0  # training images kept, stratified by class; 0 = all
-    test_subset: int = 0  # test images kept, stratified by class; 0 = all
-    test_every: int = 1  # epochs between tests; the last epoch is always tested
-    holdout: float = 0.0  # share of the (noisy) training set kept aside to choose an epoch
-    noise: str = "none"  # none | agnostic | asymmetric | pair
-    noise_rate: float = 0.0  # probability that a label is flipped
-    noise_map: tuple = ()  # asymmetric noise: ((from class, to class), ...), class numbers
+    dataset: str = rule("cifar10", "key of robustfl.data.DATASETS")
+    sample: bool = rule(False, "the committed sample instead of the real set (smoke scale)")
+    subset: int = rule(0, "training images kept, stratified by class; 0 = all", least=0)
+    test_subset: int = rule(
+        0, "test images kept, stratified by class; 0 = all", least=0, of="measurement"
+    )
+    test_every: int = rule(
+        1, "epochs between tests; the last epoch is always tested", least=1, of="measurement"
+    )
+    holdout: float = rule(
+        0.0, "share of the (noisy) training set kept aside to choose an epoch", least=0, below=1
+    )
+    noise: str = rule(
+        "none", "kind of label noise: none | agnostic | asymmetric | pair", one_of=NOISES
+    )
+    noise_rate: float = rule(0.0, "probability that a label is flipped", least=0, below=1)
+    noise_map: tuple = rule(
+        (),
+        "asymmetric noise: ((from class, to class), ...), class numbers",
+        each=Each(_is_pair, "pairs of class numbers"),
+    )
+
     # optimisation
-    model: str = "resnet32"
-    seed: int = 0
-    epochs: int = 120
-    batch_size: int = 128
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple = ()  # epochs after which lr is multiplied by gamma; () = constant
-    gamma: float = 0.1
-    precision: str = "fp32"  # fp32 | bf16 (autocast) | auto (bf16 where a step is faster in it)
-    compiled: bool = False  # torch.compile for full batches: other rounding, a minute of compiling, then faster steps
+    model: str = rule("resnet32", "key of robustfl.training.resnet.MODELS")
+    seed: int = rule(0, "of everything random: noise, hold-out, initial weights, batches", least=0)
+    epochs: int = rule(120, "epochs of training", least=1)
+    batch_size: int = rule(128, "images per step", least=1)
+    optimizer: str = rule("sgd", "sgd | adam", one_of=("sgd", "adam"))
+    lr: float = rule(0.1, "learning rate of the first epoch", above=0)
+    momentum: float = rule(0.9, "of sgd", least=0)
+    weight_decay: float = rule(5e-4, "L2 penalty", least=0)
+    milestones: tuple = rule(
+        (),
+        "epochs after which lr is multiplied by gamma; () = constant",
+        each=Each(lambda epoch: type(epoch) is int and epoch >= 1, "integers >= 1"),
+    )
+    gamma: float = rule(0.1, "factor of lr at each milestone", above=0)
+    precision: str = rule(
+        "fp32", "fp32 | bf16 (autocast) | auto (bf16 where a step is faster)", one_of=PRECISIONS
+    )
+    compiled: bool = rule(
+        False, "torch.compile for full batches: rounds otherwise, compiles a minute, then is faster"
+    )
+
     # selection
-    method: str = "full"  # key of robustfl.selection.SELECTORS
-    ratio: float = 1.0  # picks / points, per class (set cover: clusters / points, whole set)
-    # gradient (of the penultimate features) | logit (p - y) | last_layer (its weights and bias) | feature (penultimate layer) |
-    # loss | forgetting events of the pretraining run
-    space: str = "gradient"
-    # what the points are made of: eval | train (batch statistics and augmented images, and the running statistics follow;
-    # gradients of the batch's mean loss, as in the released code of CRUST)
-    gradient_mode: str = "eval"
-    # uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius) | class (points of the given class)
-    weights: str = "uniform"
-    normalise: str = "subset"  # weights have mean 1 over the subset | over each batch
-    radius: float = 0.0  # of the balls, in radius_unit; L2 in `space`
-    radius_unit: str = "absolute"  # absolute | median (multiples of the class's median distance)
-    # shuffled | greedy (within-class greedy order, classes interleaved by rank) | within_class (a shuffle within each class,
-    # classes interleaved by rank)
-    order: str = "shuffled"
-    order_seed: int = 0  # another shuffle of the same run: an A/A control differs in this alone
-    representative: str = (
-        "facility"  # facility | sampled (one point drawn from the facility's cluster)
+    method: str = rule("full", "key of robustfl.selection.SELECTORS", of="selection")
+    ratio: float = rule(
+        1.0,
+        "picks / points, per class (set cover: clusters / points, whole set)",
+        above=0,
+        most=1,
+        of="selection",
     )
-    every: int = 1  # epochs between selections
-    warmup: int = 0  # epochs on the full set before the first selection
-    pretrained: bool = False  # points come from the finished `pretraining()` run, selected once
-    final_ratio: float = (
-        0.0  # curriculum: ratio grows linearly to this in the last epoch; 0 = stays
+    space: str = rule(
+        "gradient",
+        "gradient (of the penultimate features) | logit (p - y) | last_layer (its weights and bias)"
+        " | feature (penultimate layer) | loss | forgetting (events of the pretraining run)",
+        one_of=SPACES,
+        of="selection",
     )
-    # beyond selection
-    steps: str = "plain"  # key of robustfl.execution.run.STEPS: plain | reweight | raw_clusters
-    mix: bool = False  # mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)
-    # picks (a partner among the picks, a lambda an image, from the first selection on) | released (a partner among all points
-    # of the given class, a lambda a batch, from the epoch after the first selection on)
-    mixing: str = "picks"
-    clean_set: int = 0  # training images whose true labels `reweight` may see
+    gradient_mode: str = rule(
+        "eval",
+        "the model and images that points are made of: eval | train (batch statistics, augmented"
+        " images, moving running statistics, gradients of the batch's mean loss, as CRUST's code)",
+        one_of=("eval", "train"),
+        of="selection",
+    )
+    weights: str = rule(
+        "uniform",
+        "uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius)"
+        " | class (points of the given class)",
+        one_of=WEIGHTS,
+        of="selection",
+    )
+    normalise: str = rule(
+        "subset",
+        "weights have mean 1 over the subset | over each batch",
+        one_of=("subset", "batch"),
+        of="selection",
+    )
+    radius: float = rule(
+        0.0, "of the balls, in radius_unit; L2 in `space`", least=0, of="selection"
+    )
+    radius_unit: str = rule(
+        "absolute",
+        "absolute | median (multiples of the class's median distance)",
+        one_of=UNITS,
+        of="selection",
+    )
+    order: str = rule(
+        "shuffled",
+        "of the picks in an epoch: shuffled | greedy (greedy order within each class, classes"
+        " interleaved by rank) | within_class (a shuffle within each class, likewise interleaved)",
+        one_of=("greedy", "within_class", "shuffled"),
+        of="selection",
+    )
+    order_seed: int = rule(
+        0,
+        "another shuffle of the same run: an A/A control differs in this alone",
+        least=0,
+        of="selection",
+    )
+    representative: str = rule(
+        "facility",
+        "facility | sampled (one point drawn from the facility's cluster)",
+        one_of=("facility", "sampled"),
+        of="selection",
+    )
+    every: int = rule(1, "epochs between selections", least=1, of="selection")
+    warmup: int = rule(
+        0, "epochs on the full set before the first selection", least=0, of="selection"
+    )
+    pretrained: bool = rule(
+        False,
+        "points come from the finished `pretraining()` run, selected once",
+        of="selection",
+    )
+    final_ratio: float = rule(
+        0.0,
+        "curriculum: ratio grows linearly to this in the last epoch; 0 = stays",
+        of="selection",
+    )
+
+    # beyond selection; off in a pretraining run as well
+    steps: str = rule(
+        "plain", "what a step is: plain | reweight | raw_clusters", one_of=STEPS, of="selection"
+    )
+    mix: bool = rule(
+        False, "mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)", of="selection"
+    )
+    mixing: str = rule(
+        "picks",
+        "picks (a partner among the picks, a lambda per image, from the first selection on)"
+        " | released (a partner among all points of the given class, a lambda per batch, from the"
+        " epoch after the first selection on)",
+        one_of=("picks", "released"),
+        of="selection",
+    )
+    clean_set: int = rule(
+        0,
+        "training images whose true labels `reweight` may see",
+        least=0,
+        of="selection",
+    )
 
     def __post_init__(self) -> None:
-        for field in ("milestones", "noise_map"):
-            if not isinstance(getattr(self, field), (list, tuple)):
-                raise SpecError(f"{field} must be a list; got {getattr(self, field)!r}")
-        for field in fields(self):  # YAML and JSON give lists; a frozen value holds tuples
+        for name in ("milestones", "noise_map"):
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise SpecError(f"{name} must be a list; got {getattr(self, name)!r}")
+
+        # YAML and JSON give lists and integers; a frozen value holds tuples and floats
+        for field in fields(self):
             value = getattr(self, field.name)
             if field.type == "tuple":
-                object.__setattr__(
-                    self, field.name, tuple(tuple(v) if isinstance(v, list) else v for v in value)
-                )
-            elif (
-                field.type == "float"
-                and isinstance(value, int)
-                and not isinstance(value, bool)
-                and abs(value) < 2**53
-            ):
+                entries = (tuple(v) if isinstance(v, list) else v for v in value)
+                object.__setattr__(self, field.name, tuple(entries))
+            elif field.type == "float" and type(value) is int and abs(value) < 2**53:
                 object.__setattr__(self, field.name, float(value))
-        _check(self)
+
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if must := broken(field, value):
+                raise SpecError(f"{field.name} must be {must}; got {value!r}")
+        for cross in CROSS_RULES:
+            if not cross.holds(self):
+                must = cross.must.format(spec=self)
+                raise SpecError(f"{cross.field} must be {must}; got {getattr(self, cross.field)!r}")
 
     @property
     def hash(self) -> str:
         """16 hex digits of the sha256 of the non-default fields."""
+        # sorted, so that the order of the fields is no part of it
         changed = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -131,110 +246,96 @@ class RunSpec:
 
     @property
     def identity(self) -> str:
-        """The hash of what is trained, whatever is measured of it and in whichever precision."""
-        return replace(self, precision="fp32", **MEASURED).hash
+        """The hash of what is trained, however it is measured and in whichever precision."""
+        return replace(self, precision="fp32", **defaults("measurement")).hash
 
-    def accepts(self, held: RunSpec) -> bool:
-        """Whether a record of `held` is one of this run: the same training, in this precision unless that is `auto`."""
-        return self.identity == held.identity and self.precision in ("auto", held.precision)
+    def accepts(self, recorded: RunSpec) -> bool:
+        """Whether a record of `recorded` is one of this run.
+
+        It is when the training is the same, in this spec's precision unless that is `auto`.
+        """
+        same = self.identity == recorded.identity
+        return same and self.precision in ("auto", recorded.precision)
 
     def pretraining(self) -> RunSpec:
         """The run on the whole set whose final model gives a pretrained selection its points."""
-        plain = {f.name: f.default for f in fields(self) if f.name in SELECTION_FIELDS}
-        return replace(self, **plain)
+        return replace(self, **defaults("selection"))
 
 
-# Fields that say how a run is measured and change nothing of it, with their defaults.
-MEASURED = {"test_subset": 0, "test_every": 1}
-SELECTION_FIELDS = frozenset(
-    "method ratio space gradient_mode weights normalise radius radius_unit order order_seed representative every warmup "
-    "pretrained final_ratio steps mix mixing clean_set".split()
-)
+@cache  # a plan asks for the identity of hundreds of runs
+def defaults(part: str) -> Mapping[str, Any]:
+    """The defaults of the fields of one part of a run.
+
+    part: `selection`, or `measurement`, whose fields say how a run is measured and change nothing
+    of it.
+    """
+    return MappingProxyType({f.name: f.default for f in fields(RunSpec) if rule_of(f).of == part})
 
 
-def _check(s: RunSpec) -> None:
-    def need(field: str, ok: bool, rule: str) -> None:
-        if not ok:
-            raise SpecError(f"{field} must be {rule}; got {getattr(s, field)!r}")
+def help_of(name: str) -> str:
+    """What a field means, in a line."""
+    return next(rule_of(f).help for f in fields(RunSpec) if f.name == name)
 
-    kinds = {
-        "int": (int, "an integer"),
-        "float": (float, "a finite number"),
-        "bool": (bool, "true or false"),
-        "str": (str, "text"),
-    }
-    for f in fields(s):
-        kind, rule = kinds.get(f.type, (tuple, "a list"))
-        value = getattr(s, f.name)
-        need(f.name, type(value) is kind and (kind is not float or math.isfinite(value)), rule)
-    for field, allowed in (
-        ("noise", NOISES),
-        ("space", SPACES),
-        ("weights", WEIGHTS),
-        ("radius_unit", UNITS),
-        ("optimizer", ("sgd", "adam")),
-        ("precision", PRECISIONS),
-        ("gradient_mode", ("eval", "train")),
-        ("order", ("greedy", "within_class", "shuffled")),
-        ("representative", ("facility", "sampled")),
-        ("mixing", ("picks", "released")),
-        ("normalise", ("subset", "batch")),
-    ):
-        need(field, getattr(s, field) in allowed, f"one of {', '.join(allowed)}")
-    for field in ("epochs", "batch_size", "every", "test_every"):
-        need(field, getattr(s, field) >= 1, "an integer >= 1")
-    for field in ("seed", "subset", "test_subset", "order_seed", "warmup", "clean_set"):
-        need(field, getattr(s, field) >= 0, "an integer >= 0")
-    need(
+
+class CrossRule(NamedTuple):
+    """A rule between fields: the message names `field`, and says what it must be."""
+
+    field: str
+    holds: Callable[[RunSpec], bool]
+    must: str  # {spec.name} stands for the value of another field
+
+
+# Checked in this order, after every field's own rule.
+CROSS_RULES = (
+    CrossRule(
         "warmup",
-        s.warmup == 0 or s.warmup < s.epochs,
-        f"less than epochs ({s.epochs}), or nothing is ever selected",
-    )
-    need("ratio", 0 < s.ratio <= 1, "in (0, 1]")
-    need("noise_rate", 0 <= s.noise_rate < 1, "in [0, 1)")
-    need("holdout", 0 <= s.holdout < 1, "in [0, 1)")
-    for field in ("lr", "gamma"):
-        need(field, getattr(s, field) > 0, "> 0")
-    for field in ("momentum", "weight_decay"):
-        need(field, getattr(s, field) >= 0, ">= 0")
-    need("radius", s.radius >= 0, ">= 0")
-    need("radius", s.weights != "ball" or s.radius > 0, "> 0 when weights is ball")
-    need("noise_rate", (s.noise == "none") == (s.noise_rate == 0), "0 exactly when noise is none")
-    need(
+        lambda s: s.warmup == 0 or s.warmup < s.epochs,
+        "less than epochs ({spec.epochs}), or nothing is ever selected",
+    ),
+    CrossRule("radius", lambda s: s.weights != "ball" or s.radius > 0, "> 0 when weights is ball"),
+    CrossRule(
+        "noise_rate",
+        lambda s: (s.noise == "none") == (s.noise_rate == 0),
+        "0 exactly when noise is none",
+    ),
+    CrossRule(
         "noise_map",
-        bool(s.noise_map) == (s.noise == "asymmetric"),
+        lambda s: bool(s.noise_map) == (s.noise == "asymmetric"),
         "given exactly when noise is asymmetric",
-    )
-    whole = (type(m) is int and m >= 1 for m in s.milestones)
-    need("milestones", all(whole), "integers >= 1")
-    pairs = (
-        isinstance(p, tuple) and len(p) == 2 and all(type(c) is int and c >= 0 for c in p)
-        for p in s.noise_map
-    )
-    need("noise_map", all(pairs), "pairs of class numbers")
-    need("milestones", all(a < b for a, b in zip(s.milestones, s.milestones[1:])), "increasing")
-    need("final_ratio", s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1, "0 or in [ratio, 1]")
-    need("steps", s.steps in STEPS, f"one of {', '.join(STEPS)}")
-    need(
+    ),
+    CrossRule(
+        "milestones",
+        lambda s: all(a < b for a, b in zip(s.milestones, s.milestones[1:])),
+        "increasing",
+    ),
+    CrossRule(
+        "final_ratio",
+        lambda s: s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1,
+        "0 or in [ratio, 1]",
+    ),
+    CrossRule(
         "clean_set",
-        (s.clean_set > 0) == (s.steps == "reweight"),
+        lambda s: (s.clean_set > 0) == (s.steps == "reweight"),
         "> 0 exactly when steps is reweight",
-    )
-    need(
+    ),
+    CrossRule(
         "space",
-        s.space != "forgetting" or s.pretrained,
+        lambda s: s.space != "forgetting" or s.pretrained,
         "of a current model unless pretrained is true",
-    )
-    need(
+    ),
+    CrossRule(
         "steps",
-        s.pretrained or s.steps != "raw_clusters",
+        lambda s: s.pretrained or s.steps != "raw_clusters",
         "plain or reweight unless pretrained is true",
-    )
-    need("warmup", not (s.pretrained and s.warmup), "0 for a pretrained selection")
-    need(
+    ),
+    CrossRule("warmup", lambda s: not (s.pretrained and s.warmup), "0 for a pretrained selection"),
+    CrossRule(
         "gradient_mode",
-        not (s.pretrained and s.gradient_mode == "train"),
+        lambda s: not (s.pretrained and s.gradient_mode == "train"),
         "eval for a pretrained selection",
-    )
-    need("mixing", s.mix or s.mixing == "picks", "picks unless mix is true")
-    need("order_seed", s.order_seed == 0 or s.order != "greedy", "0 for the greedy order")
+    ),
+    CrossRule("mixing", lambda s: s.mix or s.mixing == "picks", "picks unless mix is true"),
+    CrossRule(
+        "order_seed", lambda s: s.order_seed == 0 or s.order != "greedy", "0 for the greedy order"
+    ),
+)

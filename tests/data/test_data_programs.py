@@ -1,4 +1,4 @@
-"""The programs that fetch: what they say, that they end, that a missing one is named. No network."""
+"""The programs that fetch: their messages, their end, a missing one's name. No network."""
 
 import sys
 import time
@@ -10,7 +10,8 @@ from robustfl.data import source_packages
 
 
 def test_call_reports_what_the_program_said(tmp_path):
-    program = "import sys; print('W: sand\\nE:  no  such package\\nE: b\\nE: c', file=sys.stderr); sys.exit(100)"
+    lines = "W: sand\\nE:  no  such package\\nE: b\\nE: c"
+    program = f"import sys; print('{lines}', file=sys.stderr); sys.exit(100)"
     with pytest.raises(data.DataError, match=r"failed: E: no such package; E: b$"):
         source_packages.call([sys.executable, "-c", program], tmp_path, 20)
     with pytest.raises(data.DataError, match=r"failed: exit status 3$"):

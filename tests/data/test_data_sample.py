@@ -1,4 +1,7 @@
-"""The committed sample and the facts of each data set, against the full sets where these are in the cache."""
+"""The committed sample and the facts of each data set.
+
+They are compared with the full sets where these are in the cache.
+"""
 
 import json
 import shutil
@@ -20,9 +23,7 @@ SILENT = {"log": lambda line: None}
 def the_full(name: str) -> data.Arrays:
     """The whole set from the cache; `.ci/run` fetches it where it can."""
     if not data_cache.place(name, REPO / "cache").exists():
-        pytest.skip(
-            f"the full {name} is not in {REPO / 'cache'}: `robustfl data fetch {name}` puts it there"
-        )
+        pytest.skip(f"{REPO / 'cache'} lacks the full {name}: see `robustfl data fetch {name}`")
     return data.load(name, cache=REPO / "cache", **SILENT)
 
 

@@ -151,15 +151,26 @@ def test_config_typos_are_refused_before_anything_runs(clone, setting, message):
     assert message in snakemake(clone, "-n", "--config", setting, ok=False)
 
 
-def test_unknown_key_in_experiments_is_refused(clone):
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("radius: 1.0 }", "raduis: 1.0 }", "raduis"),
+        (
+            "full, mixing:\n        set:\n          { method: full",
+            "full, mixing:\n        set:\n          { method: ful",
+            "group released_cifar10, row 'full, mixing': method must be one of",
+        ),
+    ],
+)
+def test_unknown_keys_and_names_in_experiments_are_refused(clone, right, wrong, message):
     path = clone / "config/experiments.yaml"
     text = path.read_text()
     try:
-        path.write_text(text.replace("radius: 1.0 }", "raduis: 1.0 }"))
+        path.write_text(text.replace(right, wrong))
         output = snakemake(clone, "-n", "--config", "scale=smoke", ok=False)
     finally:
         path.write_text(text)
-    assert "raduis" in output
+    assert message in output
 
 
 def test_lint_is_clean(clone):

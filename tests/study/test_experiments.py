@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robustfl.study import experiments
+from robustfl.study import config, experiments
 from robustfl.study.run_spec import RunSpec
 
 
@@ -51,7 +51,7 @@ def test_every_table_of_the_slides_has_its_rows():
 
 
 def test_slides_numbers_stand_in_the_slides():
-    """A few values against the slides' text as typed here: a slip of the keyboard in slides.yaml shows."""
+    """A few values as typed here from the slides: a slip of the keyboard in slides.yaml shows."""
     slides = experiments.read_yaml(Path("config/slides.yaml"))
     assert [v["best"] for v in slides["speed_cifar10"].values()] == [
         80.79,
@@ -152,6 +152,44 @@ def test_bad_entries_name_group_and_row(configs):
         experiments.load("smoke", directory=configs("experiments.yaml", typo))
 
 
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        ("set", "method", "centralty"),
+        ("set", "model", "resnet15"),
+        ("set", "noise", "symetric"),
+        ("set", "steps", "rewieght"),
+        ("set", "space", "gradeint"),
+        ("group", "dataset", "cifar01"),
+        ("group", "protocol", "sped"),
+    ],
+)
+def test_unknown_names_are_refused_with_group_row_and_value(configs, place, field, value):
+    def typo(c):
+        group = c["groups"]["radius_cifar10"]
+        (group["rows"]["r = 1"]["set"] if place == "set" else group)[field] = value
+
+    message = f"group radius_cifar10, row 'r = .*': {field} must be one of .*; got '{value}'$"
+    with pytest.raises(experiments.StudyError, match=message):
+        experiments.load("full", directory=configs("experiments.yaml", typo))
+
+
+def test_an_unknown_model_of_a_scale_is_refused(configs):
+    def typo(c):
+        c["smoke"]["model"] = "resnet9"
+
+    with pytest.raises(experiments.StudyError, match="model must be one of .*; got 'resnet9'"):
+        experiments.load("smoke", directory=configs("scales.yaml", typo))
+
+
+def test_what_the_group_and_the_seeds_give_is_no_setting(configs):
+    def fix_the_seed(c):
+        c["groups"]["radius_cifar10"]["rows"]["r = 1"]["set"]["seed"] = 3
+
+    with pytest.raises(experiments.StudyError, match="row 'r = 1': set must not hold .*seed"):
+        experiments.load("full", directory=configs("experiments.yaml", fix_the_seed))
+
+
 def test_bad_seeds_and_groups():
     with pytest.raises(experiments.StudyError, match="seeds must be null or a non-empty list"):
         experiments.load("smoke", {"seeds": [1, 1]})
@@ -192,7 +230,7 @@ def test_names_differ_whenever_specs_differ():
 
 def test_auto_scale_follows_the_device(monkeypatch):
     for present, scale in ((True, "full"), (False, "smoke")):
-        monkeypatch.setattr(experiments, "cuda_present", lambda present=present: present)
+        monkeypatch.setattr(config, "cuda_present", lambda present=present: present)
         assert experiments.resolve_scale("auto") == scale
 
 

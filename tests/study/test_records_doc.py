@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from robustfl.execution import run
-from robustfl.study import record
+from robustfl.study import record, record_docs
 
 
 def documented() -> dict[str, list[str]]:
-    """Names in the first column of the table under each heading that names a file or key in backticks."""
+    """First columns of the tables under the headings that name a file or key in backticks."""
     text = Path("docs/records.md").read_text()
     parts = re.split(r"^## `([^`]+)`.*$", text, flags=re.M)
     return {
@@ -31,6 +31,11 @@ def documented() -> dict[str, list[str]]:
 )
 def test_every_name_is_documented_in_order(heading, names):
     assert documented()[heading] == list(names)
+
+
+def test_the_table_of_curves_is_made_of_the_columns():
+    page = Path("docs/records.md").read_text()
+    assert record_docs.with_table(page) == page, "run python -m robustfl.study.record_docs"
 
 
 def test_provenance_of_a_real_run_is_documented(tiny, tmp_path):

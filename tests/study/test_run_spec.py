@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from robustfl.study.run_spec import RunSpec, SpecError
+from robustfl.study.run_spec import RunSpec, SpecError, help_of
 
 
 def test_hash_is_pinned():
@@ -101,3 +103,26 @@ def test_pretraining_is_the_plain_run():
     spec = RunSpec(method="set_cover", ratio=0.8, pretrained=True, weights="natural", epochs=7)
     assert spec.pretraining() == RunSpec(epochs=7)
     assert spec.pretraining().pretraining() == spec.pretraining()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise_rate": 1.0}, r"noise_rate must be in \[0, 1\); got 1.0"),
+        ({"momentum": -0.1}, "momentum must be >= 0; got -0.1"),
+        ({"seed": -1}, "seed must be an integer >= 0; got -1"),
+        ({"seed": True}, "seed must be an integer; got True"),
+        ({"milestones": (0,)}, r"milestones must be integers >= 1; got \(0,\)"),
+        ({"milestones": 3}, "milestones must be a list; got 3"),
+        ({"steps": "mixed"}, "steps must be one of plain, reweight, raw_clusters; got 'mixed'"),
+        ({"warmup": 9, "epochs": 9}, r"warmup must be less than epochs \(9\), or nothing is ever"),
+    ],
+)
+def test_messages_come_from_the_rules(changes, message):
+    with pytest.raises(SpecError, match=message):
+        RunSpec(**changes)
+
+
+def test_every_field_has_help_in_a_line():
+    for field in dataclasses.fields(RunSpec):
+        assert help_of(field.name) and "\n" not in help_of(field.name), field.name

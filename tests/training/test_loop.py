@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustfl.execution.preparation import Options, prepare, stratified
+from robustfl.execution.preparation import Options, prepare
 from robustfl.execution.run import run_to_record, train_or_resume
 from robustfl.study import record
 from robustfl.training import resnet
@@ -131,15 +131,6 @@ def test_heldout_images_are_not_trained_on(tiny, options):
     assert (facts["train_points"], facts["heldout_points"]) == (108, 12)
     trained = {image.numpy().tobytes() for image in data.images.pixels}
     assert not trained & {image.numpy().tobytes() for image in data.heldout.pixels}
-
-
-def test_stratified_subset_keeps_the_shares():
-    labels = np.repeat([0, 1, 2], [500, 300, 200])
-    kept = stratified(labels, 100, np.random.default_rng(0))
-    assert np.bincount(labels[kept]).tolist() == [50, 30, 20]
-    assert len(set(kept.tolist())) == 100 and stratified(labels, 0, None).tolist() == list(
-        range(1000)
-    )
 
 
 def test_loss_that_is_not_finite_stops_the_run(tiny, options, tmp_path):

@@ -13,7 +13,7 @@ from robustfl.study import packed
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.parse_override(v) for k, v in config.items() if v != PLAIN.get(k)})
-validate(config, "../schemas/config.schema.yaml")
+study.check_config(config)
 for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
