@@ -55,7 +55,11 @@ def asymmetric(
 
 
 # A new kind of noise = one function and one line here (and its name in run_spec.NOISES).
-NOISES = {"agnostic": agnostic, "asymmetric": asymmetric, "pair": pair}
+NOISES = {
+    "agnostic": agnostic,
+    "asymmetric": asymmetric,
+    "pair": pair,
+}
 
 
 def apply(

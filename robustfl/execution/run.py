@@ -31,7 +31,11 @@ from robustfl.training.steps.raw_clusters import RawClusterSteps
 from robustfl.training.steps.reweight import ReweightSteps
 
 # A new way to train an epoch = one file and one line here (and its name in run_spec.STEPS).
-STEPS = {"plain": EagerSteps, "reweight": ReweightSteps, "raw_clusters": RawClusterSteps}
+STEPS = {
+    "plain": EagerSteps,
+    "reweight": ReweightSteps,
+    "raw_clusters": RawClusterSteps,
+}
 
 Watch = Callable[[Progress], object]  # called after each epoch
 

@@ -14,16 +14,21 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from robustfl.data import label_noise
 from robustfl.study.field_rules import Each, broken, rule, rule_of
 
-NOISES = ("none", "agnostic", "asymmetric", "pair")
+NOISES = ("none", *label_noise.NOISES)
 SPACES = ("gradient", "logit", "last_layer", "feature", "loss", "forgetting")
 WEIGHTS = ("uniform", "natural", "cluster", "ball", "class")
 UNITS = ("absolute", "median")
 PRECISIONS = ("fp32", "bf16", "auto")
 
 # The keys of two registries that import torch, for those who must not; a test compares them.
-STEPS = ("plain", "reweight", "raw_clusters")  # robustfl.execution.run.STEPS
+STEPS = (  # robustfl.execution.run.STEPS
+    "plain",
+    "reweight",
+    "raw_clusters",
+)
 MODELS = tuple(  # robustfl.training.resnet.MODELS
     f"resnet{depth}{stem}" for stem in ("", "_stride2") for depth in (8, 14, 20, 32, 44, 56)
 )
@@ -61,9 +66,7 @@ class RunSpec:
     holdout: float = rule(
         0.0, "share of the (noisy) training set kept aside to choose an epoch", least=0, below=1
     )
-    noise: str = rule(
-        "none", "kind of label noise: none | agnostic | asymmetric | pair", one_of=NOISES
-    )
+    noise: str = rule("none", f"kind of label noise: {' | '.join(NOISES)}", one_of=NOISES)
     noise_rate: float = rule(0.0, "probability that a label is flipped", least=0, below=1)
     noise_map: tuple = rule(
         (),
@@ -173,9 +176,7 @@ class RunSpec:
     )
 
     # beyond selection; off in a pretraining run as well
-    steps: str = rule(
-        "plain", "what a step is: plain | reweight | raw_clusters", one_of=STEPS, of="selection"
-    )
+    steps: str = rule("plain", f"what a step is: {' | '.join(STEPS)}", one_of=STEPS, of="selection")
     mix: bool = rule(
         False, "mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)", of="selection"
     )

@@ -1,0 +1,101 @@
+"""The recipes of CONTRIBUTING.md, made as they stand there in a copy of the project, planned, trained and gathered."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STEP = re.compile(
+    r"^`([^`]+)`, (new|at the end|among the imports|in `([^`]+)`|before `([^`]+)`):\n\n```\w+\n(.*?)^```$",
+    re.M | re.S,
+)
+
+
+def recipes() -> list[tuple[str, str, str, str]]:
+    """(file, how, at, text) of every edit of the page, in order."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    found = [(m[1], m[2].split(" `")[0], m[3] or m[4] or "", m[5]) for m in STEP.finditer(page)]
+    assert len(found) == page.count("```python") + page.count("```yaml"), (
+        "an edit whose place is not said"
+    )
+    return found
+
+
+def edit(text: str, how: str, at: str, block: str) -> str:
+    """The file's text with a recipe's block put in its place. The place must be there exactly once."""
+    if how == "at the end":
+        return text + block
+    lines = text.splitlines(keepends=True)
+    if how == "among the imports":
+        places = [i for i, line in enumerate(lines) if line.startswith("from robustfl")][:1]
+    else:
+        start = at
+        places = [i for i, line in enumerate(lines) if line.startswith(start)]
+    assert len(places) == 1, (
+        f"{at or 'imports'} must be in the file once; it is {len(places)} times"
+    )
+    where = places[0] + (how == "in")
+    lines.insert(where, block)
+    return "".join(lines)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the tracked files with every recipe made."""
+    target = tmp_path_factory.mktemp("recipes") / "a copy"
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("results/", "report/laptop")):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for name, how, at, block in recipes():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert path.exists() == (how != "new"), name
+        path.write_text(block if how == "new" else edit(path.read_text(), how, at, block))
+    return target
+
+
+def run(project, *words):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(project)}
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_recipes_plan_train_and_gather(project):
+    target = ["snakemake", "--cores", "2", "report/summary.pdf", "--config", "scale=pocket"]
+    assert run(project, *target, "-n").count("rule train:") == 6
+    run(project, *target)
+    table = pd.read_csv(project / "results/pocket/tables/recipes.csv").set_index("row")
+    assert list(table.index) == ["full", "k-center", "clipped"] and (table.seeds == 2).all()
+    verdicts = pd.read_csv(project / "results/pocket/tables/verdicts.csv")
+    assert "recipes_k_center" in set(verdicts.claim)
+    assert (project / "results/pocket/figures/recipes.svg").exists()
+
+
+def test_the_added_code_passes_the_conformance_tests_and_the_gates(project):
+    words = ["-m", "pytest", "-q", "tests/selection/test_selection.py", "tests/test_layers.py"]
+    run(
+        project,
+        sys.executable,
+        *words,
+        "-k",
+        "k_center or clipped or label_noise or registry or names",
+    )
+    new = [name for name, how, *_ in recipes() if how == "new"]
+    run(project, sys.executable, "-m", "ruff", "check", *new)
+    run(project, sys.executable, "-m", "ruff", "format", "--check", *new)
