@@ -15,7 +15,7 @@ import yaml
 
 import robustfl
 from robustfl.study import experiments, packed
-from robustfl.study.run_spec import help_of
+from robustfl.study.show import run_text
 
 PAGES = ("ladder", "readings")  # modules of robustfl.evidence.report with make(config, folder)
 EXAMPLES = """examples:
@@ -298,19 +298,7 @@ def _runs(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     known, _ = _study(args)
-    spec = known.spec(args.name)
-    groups = [
-        {"group": g.key, "title": g.title, "slide": g.slide} for g in known.groups_of(args.name)
-    ]
-
-    def dump(values: dict) -> list[str]:
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).splitlines()
-
-    print(*dump({"name": args.name, "scale": known.scale, "hash": spec.hash}), "spec:", sep="\n")
-    for field, value in spec.asdict().items():
-        first, *entries = dump({field: value})  # a list has its entries on the lines below
-        print(f"  {first}  # {help_of(field)}", *(f"  {line}" for line in entries), sep="\n")
-    print(*dump({"belongs to": groups}), sep="\n")
+    print(run_text(known, args.name), end="")
     return 0
 
 
