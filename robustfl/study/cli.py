@@ -9,7 +9,7 @@ import yaml
 
 from robustfl.study import experiments, record_list
 from robustfl.study.experiments import Study, StudyError
-from robustfl.study.run_spec import help_of
+from robustfl.study.show import run_text
 
 
 def add_scale(parser: argparse.ArgumentParser) -> None:
@@ -101,20 +101,7 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
 def show(args: argparse.Namespace) -> int:
     """Print a run's spec, hash and slides as YAML. Returns 0; raises StudyError."""
     known, _ = study_of(args)
-    spec = known.spec(args.name)
-    slides = [
-        {"group": group.key, "title": group.title, "slide": group.slide}
-        for group in known.groups_of(args.name)
-    ]
-
-    def dump(values: dict) -> list[str]:
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).splitlines()
-
-    print(*dump({"name": args.name, "scale": known.scale, "hash": spec.hash}), "spec:", sep="\n")
-    for field, value in spec.asdict().items():
-        first, *entries = dump({field: value})  # a list has its entries on the lines below
-        print(f"  {first}  # {help_of(field)}", *(f"  {line}" for line in entries), sep="\n")
-    print(*dump({"belongs to": slides}), sep="\n")
+    print(run_text(known, args.name), end="")
     return 0
 
 
