@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -244,10 +245,11 @@ def _write(arrays: Arrays, partial: Path) -> None:
     """The arrays and their source as files, on the disk before this returns."""
     partial.mkdir()
     for key, array in arrays.asdict().items():
-        write_atomically(
-            partial / f"{key}.npy",
-            lambda file, array=array: np.save(file, array, allow_pickle=False),
-        )
+
+        def save(file: BinaryIO, array: np.ndarray = array) -> None:
+            np.save(file, array, allow_pickle=False)
+
+        write_atomically(partial / f"{key}.npy", save)
     write_atomically(partial / "source.txt", arrays.source + "\n")
 
 

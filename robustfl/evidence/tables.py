@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from robustfl.files import write_atomically
 from robustfl.study import packed, record
 from robustfl.study.experiments import Group, Row, Study, read_yaml
 from robustfl.study.run_spec import RunSpec
@@ -189,7 +190,7 @@ def write(gathered: StudyRecords, folder: Path) -> None:
     """{group}.csv for every group, and runs.csv; each file whole or not at all."""
     tables = {key: group_table(gathered, group) for key, group in gathered.study.groups.items()}
     for key, table in (tables | {"runs": runs_table(gathered)}).items():
-        record.write_text(
+        write_atomically(
             folder / f"{key}.csv",
             table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         )

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -82,8 +83,10 @@ def _check_out(out: Path) -> None:
 
 
 def _write(out: Path, picked: Selection) -> None:
-    arrays = {"indices": picked.indices, "weights": picked.weights, "gains": picked.gains}
-    write_atomically(out, lambda file: np.savez(file, **arrays))
+    def save(file: BinaryIO) -> None:
+        np.savez(file, indices=picked.indices, weights=picked.weights, gains=picked.gains)
+
+    write_atomically(out, save)
 
 
 def _read(path: str) -> np.ndarray:

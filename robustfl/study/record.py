@@ -84,11 +84,6 @@ class Record:
         return self.metrics["provenance"].get("precision") or self.spec.precision
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write, fsync, rename: a reader sees the old file or the new one, never a part."""
-    write_atomically(path, text)
-
-
 def csv_text(names: tuple[str, ...], rows: Sequence[dict]) -> str:
     """CSV with 6 significant digits for floats and an empty cell for None."""
     out = io.StringIO()
@@ -138,7 +133,7 @@ def write(
 def write_files(folder: Path, texts: dict[str, str]) -> None:
     """Write the texts of the six files, metrics.json last."""
     for name in FILES:
-        write_text(folder / name, texts[name])
+        write_atomically(folder / name, texts[name])
 
 
 def read(folder: Path | str, name: str, spec: RunSpec | None = None) -> Record:

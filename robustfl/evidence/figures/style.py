@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from robustfl.evidence.tables import StudyRecords, display_label
-from robustfl.study import record
+from robustfl.files import write_atomically
 from robustfl.study.experiments import Group, Row
 from robustfl.study.run_spec import RunSpec
 
@@ -166,4 +166,4 @@ def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
         draw(figure)
         out = io.BytesIO()
         canvas.print_svg(out, metadata={"Date": None})
-    record.write_text(path, out.getvalue().decode())
+    write_atomically(path, out.getvalue().decode())

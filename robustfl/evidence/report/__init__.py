@@ -8,7 +8,6 @@ from pathlib import Path
 
 from robustfl.evidence import figures, tables
 from robustfl.files import write_atomically
-from robustfl.study import record
 from robustfl.study.experiments import Study, snapshot
 
 SOURCE = Path("report/summary.typ")
@@ -45,7 +44,7 @@ def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
     said = content.content(gathered, judged)
     tables.write(gathered, folder)
     verdict_tables.write(judged, gathered, folder)
-    record.write_text(
+    write_atomically(
         folder / "report.json",
         json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     )
@@ -55,7 +54,7 @@ def keep_study(known: Study, config: dict, folder: Path) -> None:
     """The YAML files that the tables were made from, beside them: a published study stands by itself."""
     if known.directory.resolve() != folder.resolve():
         for name, text in snapshot(known, config).items():
-            record.write_text(folder / name, text)
+            write_atomically(folder / name, text)
 
 
 def make_pdf(study: Study, folder: Path, out: Path) -> None:

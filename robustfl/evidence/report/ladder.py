@@ -12,7 +12,7 @@ from robustfl.evidence.figures import style
 from robustfl.evidence.ladder import MEASURES, REFERENCES, Rung, Step
 from robustfl.evidence.paired_tests import Estimate
 from robustfl.evidence.report.wording import join_with_and, with_sign
-from robustfl.study import record
+from robustfl.files import write_atomically
 
 COLOURS = {  # by label; the released rule is dashed, as everywhere
     "full": "#000000",
@@ -33,11 +33,11 @@ def make(config: dict, folder: Path) -> None:
             f"results must hold a finished run of the ladder; {config['results']} has none: make evidence"
         )
     found = ladder.steps(rungs)
-    record.write_text(
+    write_atomically(
         folder / "ladder.csv",
         table(found).to_csv(index=False, float_format="%.4f", lineterminator="\n"),
     )
-    record.write_text(folder / "ladder.md", page(rungs, found))
+    write_atomically(folder / "ladder.md", page(rungs, found))
     style.write_svg(lambda figure: draw(figure, found), folder / "ladder.svg")
 
 

@@ -12,7 +12,7 @@ from robustfl.evidence.figures import style
 from robustfl.evidence.readings import GROUPS, RATIOS, Fit, Reading
 from robustfl.evidence.report.wording import with_sign
 from robustfl.evidence.tables import GREEDY_VARIANTS
-from robustfl.study import record
+from robustfl.files import write_atomically
 
 MARKERS = {"gradient": "o", "logit": "s", "last_layer": "^", "pretrained": "D"}
 COLOURS = {"facility_location": "#0072B2", "centrality": "#D55E00"}
@@ -29,10 +29,10 @@ def make(config: dict, folder: Path) -> None:
             f"results must hold a finished run of the readings; {config['results']} has none: make evidence"
         )
     table = pd.DataFrame(_line(fit) for fit in found)
-    record.write_text(
+    write_atomically(
         folder / "readings.csv", table.to_csv(index=False, float_format="%.2f", lineterminator="\n")
     )
-    record.write_text(folder / "readings.md", page(found))
+    write_atomically(folder / "readings.md", page(found))
     style.write_svg(lambda figure: draw(figure, found), folder / "readings.svg")
 
 

@@ -15,7 +15,7 @@ from robustfl.evidence.claims.measures import ACCURACIES
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
 from robustfl.evidence.report.wording import with_sign
 from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
-from robustfl.study import record
+from robustfl.files import write_atomically
 from robustfl.study.experiments import Row
 
 MARKS = {REPRODUCED: "+", NOT_REPRODUCED: "−", INCONCLUSIVE: "?"}
@@ -115,11 +115,11 @@ def kind(claim: Claim) -> str:
 
 def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
     """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
-    record.write_text(
+    write_atomically(
         folder / "verdicts.csv",
         frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
     )
-    record.write_text(folder / "verdicts.md", markdown(verdicts, gathered))
+    write_atomically(folder / "verdicts.md", markdown(verdicts, gathered))
 
 
 def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
