@@ -31,6 +31,7 @@ class Row:
     label: str
     method: str
     names: tuple[str, ...]
+    shared_label: bool = False  # other rows of the group carry it too, under other selectors
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Group:
     dataset: str
     protocol: str
     rows: tuple[Row, ...]
+    figure: str = "curves"  # a key of robustfl.evidence.figures.slides.PLOTS
+    text: str = "other"  # a key of robustfl.evidence.report.paragraphs.PARAGRAPHS
+    cost: bool = False  # whether its rows stand in the table of costs
 
 
 @dataclass(frozen=True)
@@ -308,8 +312,10 @@ def _group(key, entry, protocols, seeds, size, config, specs, trained) -> Group:
                         f"experiments.yaml: group {key}, row {label!r}: {name} names two different specs"
                     )
                 names.append(name)
-            rows.append(Row(label, scaled.method, tuple(names)))
-    return Group(key, entry["title"], entry["slide"], entry["dataset"], protocol, tuple(rows))
+            rows.append(Row(label, scaled.method, tuple(names), len(methods) > 1))
+    shown = {name: entry[name] for name in ("figure", "text", "cost") if name in entry}
+    titles = (entry["title"], entry["slide"], entry["dataset"])
+    return Group(key, *titles, protocol, tuple(rows), **shown)
 
 
 SIZES = (

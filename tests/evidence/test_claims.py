@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,7 +25,10 @@ def gathered(
 
 
 def weighted(gain):
-    """FL weighted is `gain` points above the rest, a little differently in each seed; seeds themselves differ by 5."""
+    """FL weighted is `gain` points above the rest, a little differently in each seed.
+
+    Seeds themselves differ by 5.
+    """
 
     def accuracy(spec):
         better = spec.weights == "ball" and spec.method != "full"
@@ -53,7 +58,7 @@ def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
             5.05, abs=0.2
         )  # seeds differ by 5 points, which pairing takes out
         assert (v.needed is None) == (verdict != INCONCLUSIVE)
-        assert v.comparison.said == pytest.approx(1.96)
+        assert v.comparison.published == pytest.approx(1.96)
 
 
 def test_one_seed_is_inconclusive_except_what_the_protocol_fixes(tmp_path):
@@ -87,7 +92,9 @@ def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
 
 
 def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
-    """Accuracy grows with the epochs, so full training that has made as few passes as FL is behind where it ends."""
+    """Accuracy grows with the epochs, so full training that has made as few passes as FL is behind
+    where it ends.
+    """
     g = gathered(tmp_path, lambda s: (60.0 + s.seed, 60.0 + s.seed))
     by = {
         (v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))
@@ -106,9 +113,9 @@ def test_held_out_epoch_is_chosen_without_the_test_set(tmp_path):
     record = g.records["cifar10_robust_agnostic0.4_full_seed0"]
     rows = [dict(row, heldout_acc=100.0 - row["epoch"]) for row in record.curves]
     assert (
-        MEASURES["heldout_top1"](record, rows, g)
+        MEASURES["heldout_top1"].read(record, rows, g)
         == rows[0]["test_top1"]
-        < MEASURES["best_top1"](record, rows, g)
+        < MEASURES["best_top1"].read(record, rows, g)
     )
 
 
@@ -156,8 +163,8 @@ def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
     }
     shuffled = next(v for k, v in found.items() if k.endswith("shuffled within classes"))
     adam = next(v for k, v in found.items() if k.endswith("Adam"))
-    assert (shuffled.comparison.said, shuffled.verdict) == (0.8, REPRODUCED)
-    assert (adam.comparison.said, adam.verdict) == (1.0, NOT_REPRODUCED)
+    assert (shuffled.comparison.published, shuffled.verdict) == (0.8, REPRODUCED)
+    assert (adam.comparison.published, adam.verdict) == (1.0, NOT_REPRODUCED)
 
 
 def test_claims_that_find_nothing_to_compare_are_left_out(tmp_path):
@@ -166,7 +173,9 @@ def test_claims_that_find_nothing_to_compare_are_left_out(tmp_path):
 
 
 def test_every_claim_of_the_file_finds_its_rows(tmp_path):
-    """On the whole study every claim has comparisons, known measures and an order of verdicts that repeats."""
+    """On the whole study every claim has comparisons, known measures and an order of verdicts that
+    repeats.
+    """
     known = experiments.load("smoke", {"seeds": [0]})
     g = tables.gather(known, write_study(tmp_path, known))
     for claim in claims.load():
@@ -174,6 +183,34 @@ def test_every_claim_of_the_file_finds_its_rows(tmp_path):
         assert set(claim.measures) <= set(MEASURES), claim.key
         low, high = claim.bounds
         assert low < high and (math.isfinite(low) or math.isfinite(high))
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "full"])
+def test_every_name_in_the_claims_is_known(scale):
+    claims.check(experiments.load(scale))
+    claims.check(experiments.load("laptop", directory=Path("results/laptop/study")))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"measures": ["best_topl"]}, "measures must be among best_top1, .*; got 'best_topl'"),
+        ({"budgets": ["minutes"]}, "budgets must be among epochs, .*; got 'minutes'"),
+        ({"rules": ["exact"]}, "rules must be among facility_location, .*; got 'exact'"),
+        ({"group": "noise_cifar"}, "group must be among .*; got 'noise_cifar'"),
+        ({"compare": [["FL wieghted", "full"]]}, "noise_0.4_cifar10 has no row 'FL wieghted'"),
+    ],
+)
+def test_an_unknown_name_is_found_before_anything_runs(tmp_path, change, message):
+    """Also where the study at hand leaves the claim's group out."""
+    shutil.copytree("config", tmp_path / "config")
+    path = tmp_path / "config/claims.yaml"
+    written = yaml.safe_load(path.read_text())
+    written["noise_0.4_headline"] |= change
+    path.write_text(yaml.safe_dump(written))
+    known = experiments.load("smoke", {"groups": ["radius_cifar10"]}, tmp_path / "config")
+    with pytest.raises(experiments.StudyError, match=f"claim noise_0.4_headline: {message}"):
+        claims.check(known)
 
 
 def test_a_row_that_does_not_exist_is_named(tmp_path):

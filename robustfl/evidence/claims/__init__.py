@@ -1,33 +1,49 @@
-"""The claims of config/claims.yaml against the records: reproduced, not reproduced or inconclusive, and how sure.
+"""The claims of config/claims.yaml against the records: reproduced, not reproduced or inconclusive.
 
-A claim is expanded into comparisons (a pair of rows, or a row and the slides' number, under one reading of the greedy
-rule), a comparison into verdicts (one a measure and budget). Statistics are paired by seed: robustfl.evidence.paired_tests.
+A claim is expanded into comparisons (a pair of rows, or a row and the slides' number, under one
+reading of the greedy rule); each comparison gives one verdict per measure and budget. Statistics
+are paired by seed: robustfl.evidence.paired_tests.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from robustfl.evidence import paired_tests
-from robustfl.evidence.claims.measures import (
-    ACCURACIES,
-    BUDGETS,
-    EXACT,
-    MEASURES,
-    resolution,
-    within,
-)
+from robustfl.evidence.claims.measures import ACCURACIES, BUDGETS, MEASURES, Measure, within
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Estimate
-from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, display_label, row_of
-from robustfl.study.experiments import CONFIG_DIR, Row, StudyError, read_yaml, scales
+from robustfl.evidence.tables import (
+    GREEDY_VARIANTS,
+    StudyRecords,
+    display_label,
+    row_of,
+    row_under,
+)
+from robustfl.study import experiments
+from robustfl.study.experiments import (
+    CONFIG_DIR,
+    Group,
+    Row,
+    Study,
+    StudyError,
+    read_yaml,
+    scales,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """One entry of claims.yaml; its schema, workflow/schemas/claims.schema.yaml, says what each key means."""
+    """One entry of claims.yaml; workflow/schemas/claims.schema.yaml checks its form.
+
+    The statistic is over - under, over / under with `ratio`, or a row's own number; it is claimed
+    to lie within `bounds`.
+    """
 
     key: str
     says: str
@@ -43,20 +59,16 @@ class Claim:
     ratio: bool = False  # the statistic is over / under instead of over - under
     above: float | None = None
     below: float | None = None
-    tolerance: float | None = (
-        None  # the statistic is its distance from the slides' value, claimed within +- tolerance
-    )
+    tolerance: float | None = None  # claimed: within +- tolerance of the slides' value
     measures: tuple = ACCURACIES
     budgets: tuple = ("epochs",)
     rules: tuple = tuple(GREEDY_VARIANTS)
     needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
-    headline: bool = (
-        False  # told in words at the head of the report, by its first measure and budget
-    )
+    headline: bool = False  # stands in words at the head of the report: first measure and budget
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """(low, high) the statistic is claimed to lie in; above 0 where the entry gives no bound."""
+        """(low, high) the statistic is claimed to lie in; above 0 where the entry has no bound."""
         if self.tolerance is not None:
             return -self.tolerance, self.tolerance
         if self.above is None and self.below is None:
@@ -68,6 +80,21 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One side of a comparison, as a claim names it."""
+
+    group: str
+    row: str
+    method: str | None = None  # None: the selector is the greedy rule that is judged
+
+    def find(self, group: Group, rule: str) -> Row | None:
+        """The side's row of its group under a rule; None where the group has no such row."""
+        if self.method is not None:
+            return row_of(group, self.row, self.method)
+        return row_under(group, self.row, rule)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two rows, or a row and the slides' number (under is None), read under one greedy rule."""
 
@@ -76,12 +103,23 @@ class Comparison:
     rule: str | None  # None where neither row depends on the rule
     over: Row
     under: Row | None
-    said: float | None  # the slides' value of the statistic
+    published: float | None  # the slides' value of the statistic
 
     @property
     def target(self) -> float:
         """What is taken off the statistic before it is held against the bounds."""
-        return self.said if self.claim.tolerance is not None else 0.0
+        if self.claim.tolerance is None or self.published is None:
+            return 0.0
+        return self.published
+
+
+class Why(Enum):
+    """Why a verdict is inconclusive; the values are the report's words."""
+
+    NO_NUMBER = "no such number"  # some run has no such number
+    OTHER_SCALE = "needs scale"  # this scale does not bear what the claim needs
+    ONE_SEED = "one seed"
+    WIDE_INTERVAL = ""  # the interval reaches over a bound: the numbers beside it say so
 
 
 @dataclass(frozen=True)
@@ -90,28 +128,82 @@ class Verdict:
     measure: str
     budget: str
     verdict: str
-    reason: str  # of an inconclusive one
-    estimate: Estimate | None  # None where a run has no such number
-    floor: float | None  # pooled standard deviation between seeds of single runs
-    p: float | None
-    needed: int | None  # seeds that would decide it; only for an inconclusive one
-    p_holm: float | None = field(default=None)
+    why: Why | None = None  # of an inconclusive one
+    scales: tuple[str, ...] = ()  # with Why.OTHER_SCALE: those that bear what the claim needs
+    estimate: Estimate | None = None  # None where a run has no such number
+    floor: float | None = None  # pooled standard deviation between seeds of single runs
+    p: float | None = None
+    needed: int | None = None  # seeds that would decide it; only for an inconclusive one
+    p_holm: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it is inconclusive, in words; empty for any other and for a wide interval."""
+        if self.why is None:
+            return ""
+        if self.why is Why.OTHER_SCALE:
+            return f"{self.why.value} {' or '.join(self.scales)}"
+        return self.why.value
 
     @property
     def text(self) -> str:
         return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
 
 
+# the file
+
+
 def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
-    """The claims in the file's order. Raises StudyError for an unknown key."""
-    found = []
+    """The claims in the file's order.
+
+    Raises StudyError for an unknown key and for a measure, budget or rule that does not exist.
+    """
+    claims = []
     for key, entry in read_yaml(Path(path)).items():
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()
+        }
         try:
-            found.append(Claim(key, **values))
+            claim = Claim(key, **values)
         except TypeError as error:
             raise StudyError(f"{path}: claim {key}: {error}") from error
-    return found
+        for field, names, known in (
+            ("measures", claim.measures, MEASURES),
+            ("budgets", claim.budgets, BUDGETS),
+            ("rules", claim.rules, GREEDY_VARIANTS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise StudyError(
+                        f"claims.yaml: claim {key}: {field} must be among {', '.join(known)}; "
+                        f"got {name!r}"
+                    )
+        claims.append(claim)
+    return claims
+
+
+def check(study: Study) -> None:
+    """Hold every name in the study's claims.yaml against its experiments.yaml, before runs exist.
+
+    All groups of the file count, also those that this study leaves out. Raises StudyError naming
+    the claim and the group, row, measure, budget or rule that does not exist.
+    """
+    names = list(read_yaml(study.directory / "experiments.yaml")["groups"])
+    whole = experiments.load(
+        study.scale, {"groups": names, "seeds": [study.seeds[0]]}, study.directory
+    )
+    for claim in load(study.directory / "claims.yaml"):
+        for side in (side for pair in _sides(claim) for side in pair if side is not None):
+            if side.group not in whole.groups:
+                raise StudyError(
+                    f"claims.yaml: claim {claim.key}: group must be among {', '.join(names)}; "
+                    f"got {side.group!r}"
+                )
+            for rule in claim.rules:
+                _row(claim, whole.groups[side.group], side, rule)
+
+
+# claims -> comparisons
 
 
 def comparisons(claim: Claim, gathered: StudyRecords) -> list[Comparison]:
@@ -120,73 +212,93 @@ def comparisons(claim: Claim, gathered: StudyRecords) -> list[Comparison]:
     Raises StudyError for a row that its group does not have.
     """
     found: dict[tuple, Comparison] = {}
+    groups = gathered.study.groups
     for over, under in _sides(claim):
+        if over.group not in groups or (under is not None and under.group not in groups):
+            continue
         for rule in claim.rules:
-            made = _comparison(claim, gathered, over, under, rule)
-            if made is not None:
-                found.setdefault((made.over, made.under), made)
+            comparison = _comparison(claim, gathered, over, under, rule)
+            found.setdefault((comparison.over, comparison.under), comparison)
     return list(found.values())
 
 
-def _sides(claim: Claim) -> list[tuple[dict, dict | None]]:
-    """(over, under) as {group, row, method?}; under is None for a claim about the slides' number itself."""
-    if claim.over:
+def _sides(claim: Claim) -> list[tuple[Side, Side | None]]:
+    """(over, under) of each comparison; under is None for a claim about the slides' number."""
+    if claim.over is not None:
         rows = claim.over["row"] if isinstance(claim.over["row"], list) else [claim.over["row"]]
-        return [(claim.over | {"row": row}, {"row": row} | claim.under) for row in rows]
+        under = claim.under or {}
+        return [(Side(**claim.over | {"row": row}), Side(**{"row": row} | under)) for row in rows]
+
+    group = claim.group or ""
     if claim.rows:
-        return [({"group": claim.group, "row": row}, None) for row in claim.rows]
-    pairs = claim.compare
-    if claim.order:
-        pairs = (
-            combinations(claim.order, 2)
-            if claim.pairs == "all"
-            else zip(claim.order, claim.order[1:])
-        )
-    return [({"group": claim.group, "row": a}, {"group": claim.group, "row": b}) for a, b in pairs]
+        return [(Side(group, row), None) for row in claim.rows]
+    pairs: Iterable = claim.compare
+    if claim.order and claim.pairs == "all":
+        pairs = combinations(claim.order, 2)
+    elif claim.order:
+        pairs = zip(claim.order, claim.order[1:])
+    return [(Side(group, over), Side(group, under)) for over, under in pairs]
 
 
 def _comparison(
-    claim: Claim, gathered: StudyRecords, over: dict, under: dict | None, rule: str
-) -> Comparison | None:
-    sides = [side for side in (over, under) if side is not None]
-    if any(side["group"] not in gathered.study.groups for side in sides):
-        return None
-    rows = [_row(claim, gathered, side, rule) for side in sides]
-    numbers = [
-        _said(gathered, side["group"], row, claim.published or "best")
-        for side, row in zip(sides, rows)
-    ]
-    said = None
-    if claim.measures == ACCURACIES or claim.published:
-        said = None if None in numbers else numbers[0] - (numbers[1] if under else 0.0)
-        if len(sides) == 2 and rows[0].label == rows[1].label and over["group"] == under["group"]:
-            said = None  # one number of the slides for both: two readings of the same row
-    if claim.tolerance is not None and said is None:
+    claim: Claim, gathered: StudyRecords, over: Side, under: Side | None, rule: str
+) -> Comparison:
+    """One comparison, of rows that both exist under the rule."""
+    sides = [over] if under is None else [over, under]
+    rows = [_row(claim, gathered.study.groups[side.group], side, rule) for side in sides]
+    published = _published(claim, gathered, sides, rows)
+    if claim.tolerance is not None and published is None:
         raise StudyError(
-            f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; {[s['row'] for s in sides]} have "
-            "none"
+            f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; "
+            f"{[side.row for side in sides]} have none"
         )
-    part = (" / " if claim.ratio else " − ").join(display_label(row) for row in rows)
-    follows = any(
-        "method" not in side and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows)
+    depends = any(
+        side.method is None and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows)
     )
     return Comparison(
-        claim, part, rule if follows else None, rows[0], rows[1] if under else None, said
+        claim,
+        part=(" / " if claim.ratio else " − ").join(display_label(row) for row in rows),
+        rule=rule if depends else None,
+        over=rows[0],
+        under=None if under is None else rows[1],
+        published=published,
     )
 
 
-def _row(claim: Claim, gathered: StudyRecords, side: dict, rule: str) -> Row:
-    method = side.get("method", rule)
-    row = row_of(gathered.study.groups[side["group"]], side["row"], method)
-    if row is None or row.method != side.get("method", row.method):
+def _row(claim: Claim, group: Group, side: Side, rule: str) -> Row:
+    row = side.find(group, rule)
+    if row is None:
         raise StudyError(
-            f"claims.yaml: claim {claim.key}: {side['group']} has no row {side['row']!r} under {method}"
+            f"claims.yaml: claim {claim.key}: {side.group} has no row {side.row!r} under "
+            f"{side.method or rule}"
         )
     return row
 
 
-def _said(gathered: StudyRecords, group: str, row: Row, key: str) -> float | None:
-    """The slides' number of a row; of a group that gives changes from its first row, the change."""
+def _published(
+    claim: Claim, gathered: StudyRecords, sides: list[Side], rows: list[Row]
+) -> float | None:
+    """The slides' value of the statistic; None where they have none."""
+    if claim.measures != ACCURACIES and claim.published is None:
+        return None
+    key = claim.published or "best"
+    numbers = [
+        number
+        for side, row in zip(sides, rows)
+        if (number := _slide_number(gathered, side.group, row, key)) is not None
+    ]
+    if len(numbers) < len(sides):
+        return None
+    if len(sides) == 1:
+        return numbers[0]
+    # two readings of one row share one number of the slides, which says nothing of their difference
+    if (sides[0].group, sides[0].row) == (sides[1].group, sides[1].row):
+        return None
+    return numbers[0] - numbers[1]
+
+
+def _slide_number(gathered: StudyRecords, group: str, row: Row, key: str) -> float | None:
+    """The slides' number of a row; of a group that has changes from its first row, the change."""
     numbers = gathered.slide_numbers(gathered.study.groups[group], row)
     changes = any("best_difference" in n for n in gathered.slides.get(group, {}).values())
     if key == "best" and changes:
@@ -195,69 +307,88 @@ def _said(gathered: StudyRecords, group: str, row: Row, key: str) -> float | Non
     return numbers.get(key)
 
 
+# comparisons -> verdicts
+
+
 def evaluate_comparison(
     c: Comparison, gathered: StudyRecords, measure: str, budget: str
 ) -> Verdict:
-    """One verdict, from one statistic a seed."""
-    samples, statistic = _statistic(c, gathered, measure, budget)
+    """One verdict, from one statistic per seed."""
+    kind = MEASURES[measure]
+    verdict = Verdict(c, measure, budget, INCONCLUSIVE)
+    samples, statistic = _statistic(c, gathered, kind, budget)
     if statistic is None:
-        return Verdict(c, measure, budget, INCONCLUSIVE, "no such number", None, None, None, None)
-    step = resolution(measure, gathered.runs_of(c.over)[0])
-    e = paired_tests.estimate(statistic, 0.0 if c.claim.ratio else step, exact=measure in EXACT)
+        return replace(verdict, why=Why.NO_NUMBER)
+
+    step = 0.0 if c.claim.ratio else kind.resolution(gathered.runs_of(c.over)[0])
+    e = paired_tests.estimate(statistic, step, exact=kind.exact)
+    verdict = replace(verdict, estimate=e, floor=paired_tests.seed_floor(samples))
+
+    # a claim that this scale cannot bear is shown with its numbers, and not judged
+    needs, study = c.claim.needs, gathered.study
+    if needs is not None and needs not in study.about.bears:
+        able = [s.name for s in scales(study.directory).values() if needs in s.bears]
+        return replace(verdict, why=Why.OTHER_SCALE, scales=tuple(able))
+
     low, high = c.claim.bounds
-    floor = paired_tests.seed_floor(samples)
-    if c.claim.needs and c.claim.needs not in gathered.study.about.bears:
-        able = [
-            s.name for s in scales(gathered.study.directory).values() if c.claim.needs in s.bears
-        ]
-        reason = f"needs scale {' or '.join(able)}"
-        return Verdict(c, measure, budget, INCONCLUSIVE, reason, e, floor, None, None)
-    verdict, reason, needed = paired_tests.decide(e, low, high), "", None
     bound = paired_tests.nearest_bound(e, low, high)
-    if verdict == INCONCLUSIVE:
-        reason = "one seed" if e.seeds == 1 else ""
-        needed = paired_tests.seeds_needed(e, bound)
-    return Verdict(
-        c, measure, budget, verdict, reason, e, floor, paired_tests.p_value(e, bound), needed
+    verdict = replace(
+        verdict,
+        verdict=paired_tests.decide(e, low, high),
+        p=paired_tests.p_value(e, bound),
+    )
+    if verdict.verdict != INCONCLUSIVE:
+        return verdict
+    return replace(
+        verdict,
+        why=Why.ONE_SEED if e.seeds == 1 else Why.WIDE_INTERVAL,
+        needed=paired_tests.seeds_needed(e, bound),
     )
 
 
 def _statistic(
-    c: Comparison, gathered: StudyRecords, measure: str, budget: str
+    c: Comparison, gathered: StudyRecords, measure: Measure, budget: str
 ) -> tuple[list[list[float]], list[float] | None]:
-    """([each row's numbers], statistic a seed); the statistic is None where a run lacks the number."""
-    over, under = (
-        gathered.runs_of(c.over),
-        gathered.runs_of(c.under) if c.under is not None else None,
-    )
-    got: tuple[list, list] = ([], [])
-    for at, r in enumerate(over):
-        runs = [r] if under is None else [r, under[at]]
-        limit = min(BUDGETS[budget](run)[-1] for run in runs) if budget != "epochs" else math.inf
-        for side, run in zip(got, runs):
-            side.append(MEASURES[measure](run, within(run, budget, limit), gathered))
-    samples = [side for side in got if side]
-    if any(v is None for side in samples for v in side):
-        return samples, None
-    if under is None:
-        return samples, [v - c.target for v in got[0]]
+    """([each row's numbers], the statistic per seed).
+
+    The statistic is None where a run lacks the number. A ratio has no sample of single runs.
+    """
+    rows = [c.over] if c.under is None else [c.over, c.under]
+    samples: list[list[float]] = [[] for _ in rows]
+    for runs in zip(*(gathered.runs_of(row) for row in rows)):
+        # what the cheaper run of the seed has spent when it ends
+        limit = min(BUDGETS[budget](r)[-1] for r in runs) if budget != "epochs" else math.inf
+        for sample, r in zip(samples, runs):
+            number = measure.read(r, within(r, budget, limit), gathered)
+            if number is None:
+                return samples, None
+            sample.append(number)
+
+    if c.under is None:
+        return samples, [value - c.target for value in samples[0]]
+    pairs = list(zip(*samples))
     if c.claim.ratio:
-        return [], None if 0 in got[1] else [a / b for a, b in zip(*got)]
-    return samples, [a - b - c.target for a, b in zip(*got)]
+        return [], None if 0 in samples[1] else [a / b for a, b in pairs]
+    return samples, [a - b - c.target for a, b in pairs]
 
 
 def verdicts(gathered: StudyRecords, claims: list[Claim] | None = None) -> list[Verdict]:
-    """Every verdict of every claim the study can speak of, with Holm's correction within each measure and budget."""
+    """Every verdict of every claim that the study can speak of.
+
+    Holm's correction is taken within each measure and budget. claims: None = the study's own file.
+    """
+    if claims is None:
+        claims = load(gathered.study.directory / "claims.yaml")
     found = [
         evaluate_comparison(c, gathered, measure, budget)
-        for claim in (load(gathered.study.directory / "claims.yaml") if claims is None else claims)
+        for claim in claims
         for c in comparisons(claim, gathered)
         for budget in claim.budgets
         for measure in claim.measures
     ]
     for family in {(v.measure, v.budget) for v in found}:
-        at = [i for i, v in enumerate(found) if (v.measure, v.budget) == family]
-        for i, p in zip(at, paired_tests.holm([found[i].p for i in at])):
+        members = [i for i, v in enumerate(found) if (v.measure, v.budget) == family]
+        for i, p in zip(members, paired_tests.holm([found[i].p for i in members])):
             found[i] = replace(found[i], p_holm=p)
     return found
 

@@ -1,4 +1,7 @@
-"""Whom a rule picks: how clean its picks are class by class, and the images it picks most and least often."""
+"""Which points a rule picks: how clean the picks of each class are, and the extreme images.
+
+The extreme images are those picked most and least often.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def chosen(gathered: StudyRecords, group: Group) -> list[tuple[Row, Record]]:
 
 
 def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
-    """One panel a row: class against epoch, colour = share of the picks whose given label is true; first seed."""
+    """One panel per row: class against epoch, of the first seed.
+
+    The colour is the share of the picks whose given label is true.
+    """
     rows = chosen(gathered, group)
     wide = min(3, len(rows)) or 1
     high = -(-len(rows) // wide) or 1
@@ -60,14 +66,16 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
 
 
 def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
-    """One strip a row: the images picked most often, then those picked least often; first seed. Above each its given class and how
-    often it was picked; a thick frame and `not` mark a false label."""
+    """One strip per row: the images picked most often, then those picked least often.
+
+    They are of the first seed. Above each image stand its given class and how often it was picked;
+    a thick frame and `not` mark a false label.
+    """
     rows = chosen(gathered, group)
     high = 0.3 + 0.95 * len(rows)
     figure.set_size_inches(style.WIDTH, high)
-    figure.get_layout_engine().set(
-        h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high)
-    )  # room for the first row's title
+    # room for the first row's title
+    figure.set_layout_engine("constrained", h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))
     names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
     widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
     grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
@@ -90,7 +98,8 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
             axes.text(
                 0.5,
                 1.04,
-                f"{'not ' * false}{names[point['given']]}\n{point['count']} of {held.picks['selections']}",
+                f"{'not ' * false}{names[point['given']]}\n{point['count']} of "
+                f"{held.picks['selections']}",
                 transform=axes.transAxes,
                 ha="center",
                 va="bottom",

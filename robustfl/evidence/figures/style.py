@@ -1,4 +1,7 @@
-"""How a row looks in every figure: colour is what is trained on, line style the greedy rule, shade the setting."""
+"""How a row looks in every figure.
+
+Colour is what is trained on, line style the greedy rule, shade the setting.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -40,7 +44,7 @@ COLOURS = {  # Okabe and Ito, "Color Universal Design" (2008): apart for every k
 OTHERS = ("#1B7837", "#4D4D4D", "#A6761D", "#2B3A8C")  # selectors that are not named above
 DASHES = {"facility_location": "-", "centrality": (0, (4, 1.5)), "random": (0, (1, 1.2))}
 MARKERS = "os^DvPX<>"
-SLIDES = {
+SLIDES: dict[str, Any] = {
     "marker": "x",
     "color": "#000000",
     "linestyle": "none",
@@ -87,7 +91,10 @@ class Look:
 
 
 def approach(spec: RunSpec) -> str:
-    """What the slides call the way a run picks and weights its points; a baseline keeps its selector's name."""
+    """What the slides call the way a run picks and weights its points.
+
+    A baseline keeps its selector's name.
+    """
     weighted = spec.weights != "uniform"
     if spec.steps != "plain":
         return spec.steps.replace("_", " ")
@@ -101,7 +108,10 @@ def approach(spec: RunSpec) -> str:
 
 
 def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
-    """The look of each row; rows alike in approach and line style get shades, dark to light, in the table's order."""
+    """The look of each row.
+
+    Rows alike in approach and line style get shades, dark to light, in the table's order.
+    """
     specs = {row: gathered.study.specs[row.names[0]] for row in group.rows}
     others = sorted({approach(s) for s in specs.values()} - set(COLOURS))
     colours = COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
@@ -159,7 +169,10 @@ def save(
 
 
 def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
-    """Draw one figure and write it whole. Same records, same bytes: fixed salt, no date, text as paths."""
+    """Draw one figure and write it whole.
+
+    Same records, same bytes: fixed salt, no date, text as paths.
+    """
     with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
         figure = Figure(layout="constrained")
         canvas = FigureCanvasSVG(figure)

@@ -1,4 +1,7 @@
-"""What the report says, as plain data: report.json, which summary.typ lays out without computing anything."""
+"""What the report says, as plain data: report.json.
+
+summary.typ lays it out without computing anything.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
         "verdicts": verdict_tables.summary(judged)
         | {
             "headlines": verdict_tables.headlines(judged),
-            "said": verdict_tables.said(judged),
+            "said": verdict_tables.sentences(judged),
             "details": verdict_tables.details(judged, gathered),
         },
         "cost": {
@@ -51,8 +54,9 @@ def sizes(gathered: StudyRecords) -> str:
             r = gathered.runs_of(row)[0]
             p = r.metrics["provenance"]
             seen[f"{DATASETS.get(g.dataset, g.dataset)}, {g.protocol} protocol"] = (
-                f"{r.spec.model}, {r.spec.epochs} epochs, {p['train_points'] + p['heldout_points']:,} training and "
-                f"{p['test_points']:,} test images"
+                f"{r.spec.model}, {r.spec.epochs} epochs, "
+                f"{p['train_points'] + p['heldout_points']:,} training and {p['test_points']:,} "
+                "test images"
             )
     return "; ".join(f"{k}: {v}" for k, v in seen.items())
 
@@ -80,7 +84,8 @@ def facts(gathered: StudyRecords) -> list[list[str]]:
 
 def device(r) -> str:
     p = r.metrics["provenance"]
-    return f"{p['device_name']} ({p['device'].upper()}), {p['threads']} thread{'s' * (p['threads'] != 1)}"
+    threads = f"{p['threads']} thread{'s' * (p['threads'] != 1)}"
+    return f"{p['device_name']} ({p['device'].upper()}), {threads}"
 
 
 def duration(seconds: float) -> str:
@@ -91,7 +96,7 @@ def duration(seconds: float) -> str:
 
 
 def protocols(gathered: StudyRecords) -> list[str]:
-    """One sentence a protocol: the setting most of its runs share, from the specs that ran."""
+    """One sentence per protocol: the setting most of its runs share, from the specs that ran."""
     specs: dict[str, list] = {}
     for g in gathered.study.groups.values():
         specs.setdefault(g.protocol, []).extend(
@@ -113,8 +118,8 @@ def protocol(name: str, specs: list) -> str:
     warm = max(s.warmup for s in specs)
     return (
         f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, "
-        f"{usual('optimizer').upper()} with learning rate {usual('lr'):g}{rates}, momentum {usual('momentum'):g}, "
-        f"weight decay {usual('weight_decay'):g}"
+        f"{usual('optimizer').upper()} with learning rate {usual('lr'):g}{rates}, momentum "
+        f"{usual('momentum'):g}, weight decay {usual('weight_decay'):g}"
         + (f", the whole set for the first {warm} epoch{'s' * (warm > 1)}" if warm else "")
         + f", {100 * usual('holdout'):g} % of the training set held out, a new selection every "
         + (f"{usual('every')} epochs" if usual("every") > 1 else "epoch")
@@ -122,12 +127,18 @@ def protocol(name: str, specs: list) -> str:
 
 
 def section(gathered: StudyRecords, group: Group) -> dict:
-    """One group: heading, paragraph, table, figure and, where runs select again and again, their diagnostics."""
-    told = {
-        "diagnostics": f"{group.title}: what is selected.",
-        "classes": f"{group.title}: how clean the picks of each class are, epoch by epoch (first seed). Look for classes a rule fails on.",
-        "picks": f"{group.title}: the images picked most and least often (first seed), with their given class and how often they "
-        "were picked. A frame marks a false label: on the left it is what a rule keeps by mistake, on the right what it rightly drops.",
+    """One group: heading, paragraph, table and figure.
+
+    Where runs select again and again, diagnostics of their selections follow.
+    """
+    title = group.title
+    captions_of = {
+        "diagnostics": f"{title}: what is selected.",
+        "classes": f"{title}: how clean the picks of each class are, epoch by epoch (first "
+        "seed). Look for classes a rule fails on.",
+        "picks": f"{title}: the images picked most and least often (first seed), with their "
+        "given class and how often they were picked. A frame marks a false label: on the left it "
+        "is what a rule keeps by mistake, on the right what it rightly drops.",
     }
     return {
         "key": group.key,
@@ -137,7 +148,7 @@ def section(gathered: StudyRecords, group: Group) -> dict:
         "table": table(gathered, group),
         "figure": {"file": f"{group.key}.svg", "caption": captions.caption(group)},
         "diagnostics": [
-            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": told[kind]}
+            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": captions_of[kind]}
             for kind in figures.extras(gathered.study, group)
         ],
     }
@@ -220,7 +231,10 @@ def provenance(gathered: StudyRecords) -> list[list[str]]:
 
 
 def noise(gathered: StudyRecords) -> list[list[str]]:
-    """[data set, kind, rate asked, rate measured, seed, hash of the labels], one line a drawing of label noise."""
+    """One line per drawing of label noise.
+
+    It is [data set, kind, rate asked, rate measured, seed, hash of the labels].
+    """
     seen = {}
     for r in gathered.records.values():
         s, p = r.spec, r.metrics["provenance"]
@@ -245,7 +259,10 @@ def hashes(gathered: StudyRecords) -> list[list[str]]:
 
 
 def run_list(gathered: StudyRecords) -> list[list[str]]:
-    """[run name without its seed, seeds, spec hashes' first 8 digits]; verdicts.details counts in this order from 1."""
+    """[run name without its seed, seeds, spec hashes' first 8 digits] of every run.
+
+    verdict_tables.details counts in this order from 1.
+    """
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():
         runs.setdefault(verdict_tables.base(name), []).append(r)
