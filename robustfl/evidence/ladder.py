@@ -72,7 +72,7 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
 
     Raises RecordError.
     """
-    found = []
+    climbed = []
     scales = [scale for scale in experiments.scales(directory).values() if scale.images]
     for scale in sorted(scales, key=lambda scale: scale.images):
         folder = Path(config["results"]) / scale.name
@@ -90,8 +90,8 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
                 if packed.find(run, spec) or (run / "metrics.json").exists():
                     records[row][seed] = packed.read(run, name, spec)
         if any(records.values()):
-            found.append(Rung(scale, rows, records))
-    return found
+            climbed.append(Rung(scale, rows, records))
+    return climbed
 
 
 def _seeds(folder: Path) -> list[int]:
@@ -111,7 +111,7 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
             values = rung.difference(row, against, measure)
             if row is against or not values:
                 continue
-            said = [slides.get(label, {}).get("best") for label in (row.label, reference)]
+            published = [slides.get(label, {}).get("best") for label in (row.label, reference)]
             found.append(
                 Step(
                     rung.scale.images,
@@ -121,7 +121,9 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
                     measure,
                     tuple(values),
                     paired_tests.estimate(values, rung.step(row)),
-                    None if None in said or measure != "best_top1" else said[0] - said[1],
+                    None
+                    if None in published or measure != "best_top1"
+                    else published[0] - published[1],
                 )
             )
     return found

@@ -132,11 +132,12 @@ def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction over a family of tests; None stays None and does not count."""
-    at = [i for i, p in enumerate(p_values) if p is not None]
+    tests = [i for i, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)
-    if at:
+    if tests:
         from statsmodels.stats.multitest import multipletests
 
-        for i, p in zip(at, multipletests([p_values[i] for i in at], method="holm")[1]):
+        adjusted = multipletests([p_values[i] for i in tests], method="holm")[1]
+        for i, p in zip(tests, adjusted):
             corrected[i] = float(p)
     return corrected

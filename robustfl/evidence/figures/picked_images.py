@@ -24,7 +24,7 @@ SHOWN = 6  # images of each kind in a strip
 
 def chosen(gathered: StudyRecords, group: Group) -> list[tuple[Row, Record]]:
     """The rows whose first seed selects again and again under label noise."""
-    return [(row, held) for row in group.rows if (held := gathered.runs_of(row)[0]).picks["most"]]
+    return [(row, run) for row in group.rows if (run := gathered.runs_of(row)[0]).picks["most"]]
 
 
 def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
@@ -41,10 +41,10 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     looks = style.looks(gathered, group)
     for axes in grid.ravel()[len(rows) :]:
         axes.set_axis_off()
-    for axes, (row, held) in zip(grid.ravel(), rows):
-        epochs = sorted({int(c["epoch"]) for c in held.classes})
+    for axes, (row, run) in zip(grid.ravel(), rows):
+        epochs = sorted({int(c["epoch"]) for c in run.classes})
         share = np.full((len(names), len(epochs)), np.nan)
-        for c in held.classes:
+        for c in run.classes:
             if c["label_precision"] is not None:
                 share[int(c["class"]), epochs.index(int(c["epoch"]))] = 100 * c["label_precision"]
         extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(names) - 0.5, -0.5)
@@ -81,7 +81,7 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes_row, (row, held) in zip(grid, rows):
+    for axes_row, (row, run) in zip(grid, rows):
         shown = [*axes_row[:SHOWN], *axes_row[SHOWN + 1 :]]
         for axes, text in (
             (shown[0], f"{looks[row].label}: most often"),
@@ -90,16 +90,16 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
             axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(
                 False
             )  # else it widens one image's column
-        for axes, point in zip(shown, held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]):
+        for axes, point in zip(shown, run.picks["most"][:SHOWN] + run.picks["least"][:SHOWN]):
             raw = zlib.decompress(base64.b64decode(point["pixels"]))
-            pixels = np.frombuffer(raw, np.uint8).reshape(held.picks["shape"])
+            pixels = np.frombuffer(raw, np.uint8).reshape(run.picks["shape"])
             axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
             false = point["given"] != point["true"]
             axes.text(
                 0.5,
                 1.04,
                 f"{'not ' * false}{names[point['given']]}\n{point['count']} of "
-                f"{held.picks['selections']}",
+                f"{run.picks['selections']}",
                 transform=axes.transAxes,
                 ha="center",
                 va="bottom",

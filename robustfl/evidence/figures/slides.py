@@ -260,7 +260,8 @@ def _dots(figure: Figure, points: list[Point], text: str, zero: bool = False) ->
     axes = figure.subplots()
     handles: dict[str, Any] = {}
     for point in points:
-        line, mine = labels.index(point.row.label), beside[point.row.label]
+        line = labels.index(point.row.label)
+        mine = beside[point.row.label]
         released = point.row.method == "centrality"
         colour = style.COLOURS.get(style.approach(point.spec), style.OTHERS[0])
         handles[point.series] = axes.errorbar(

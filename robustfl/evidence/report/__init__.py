@@ -65,8 +65,9 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
 
     There is no system font, no network and no date in it, so the bytes repeat.
     """
-    said = _read(folder / "tables" / "report.json")
-    if (said["scale"], [s["key"] for s in said["sections"]]) != (study.scale, list(study.groups)):
+    report = _read(folder / "tables" / "report.json")
+    keys = [section["key"] for section in report["sections"]]
+    if (report["scale"], keys) != (study.scale, list(study.groups)):
         raise ReportError(
             f"{folder}/tables/report.json must be of this study's groups; run `robustfl report "
             "tables` again"

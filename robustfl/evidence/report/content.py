@@ -35,7 +35,7 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
         "cost": {
             "table": cost.table(gathered),
             "paragraph": cost.paragraph(gathered),
-            "energy": cost.energy_told(gathered),
+            "energy": cost.reports_energy(gathered),
         },
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": [[o.where, o.setting, o.reason] for o in open_settings(study.directory)],
@@ -102,17 +102,17 @@ def protocols(gathered: StudyRecords) -> list[str]:
         specs.setdefault(g.protocol, []).extend(
             gathered.study.specs[row.names[0]] for row in g.rows
         )
-    return [protocol(name, held) for name, held in specs.items()]
+    return [protocol(name, own) for name, own in specs.items()]
 
 
 def protocol(name: str, specs: list) -> str:
     def usual(key: str):
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
-    at = [str(m) for m in usual("milestones")]
+    drops = [str(m) for m in usual("milestones")]
     rates = (
-        f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {join_with_and(at)}"
-        if at
+        f", times {usual('gamma'):g} after epoch{'s' * (len(drops) > 1)} {join_with_and(drops)}"
+        if drops
         else ", constant"
     )
     warm = max(s.warmup for s in specs)
@@ -207,7 +207,7 @@ def seconds_text(value: float) -> str:
 
 def provenance(gathered: StudyRecords) -> list[list[str]]:
     """[what, its values over all runs, with counts where they differ]."""
-    said = []
+    lines = []
     for key in (
         "package",
         "commit",
@@ -224,10 +224,10 @@ def provenance(gathered: StudyRecords) -> list[list[str]]:
             if len(counts) == 1
             else join_with_and([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
         )
-        said.append([key.replace("_", " "), text])
-    said.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
+        lines.append([key.replace("_", " "), text])
+    lines.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
     precision = sorted({r.precision for r in gathered.records.values()})
-    return [*said, ["precision", join_with_and(precision)]]
+    return [*lines, ["precision", join_with_and(precision)]]
 
 
 def noise(gathered: StudyRecords) -> list[list[str]]:

@@ -40,12 +40,12 @@ def table(gathered: StudyRecords) -> dict:
     for group in gathered.study.groups.values():
         if group.cost:
             rows += [[group.title, *line(gathered, row)] for row in group.rows]
-    if not energy_told(gathered):
+    if not reports_energy(gathered):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return {"columns": columns, "rows": _once(rows)}
 
 
-def energy_told(gathered: StudyRecords) -> bool:
+def reports_energy(gathered: StudyRecords) -> bool:
     """Whether a device of these runs reports energy."""
     return any(r.metrics["energy"] is not None for r in gathered.records.values())
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -77,24 +78,27 @@ def draw(figure: Figure, found: list[Step]) -> None:
     """
     figure.set_size_inches(style.WIDTH, 5.2)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    rows, drawn = ladder.rows_shown(found), {}
+    rows = ladder.rows_shown(found)
+    drawn: dict[str, Any] = {}
     for line, reference in zip(panels, REFERENCES):
         for axes, measure in zip(line, MEASURES):
             axes.axhline(0, color="#444444", linewidth=0.8, zorder=1)
-            mine = [*rows, *(other for other in REFERENCES if other != reference)]
-            for at, row in enumerate(mine):
+            shown = [*rows, *(other for other in REFERENCES if other != reference)]
+            for i, row in enumerate(shown):
                 climbed = ladder.of_row(found, row, reference, measure)
                 if climbed:
-                    drawn[row] = _line(axes, climbed, 1 + SPREAD * (at - len(mine) / 2))
-                said = [step for step in climbed if step.slides is not None]
-                if said:
-                    at_top = max(said, key=lambda step: step.images)
-                    colour = COLOURS[at_top.label]
-                    axes.plot(
-                        50_000, at_top.slides, **(style.SLIDES | {"color": colour}), label="_slides"
-                    )
+                    drawn[row] = _line(axes, climbed, 1 + SPREAD * (i - len(shown) / 2))
+
+                # the slides' difference, which is of 50,000 images
+                published = [step for step in climbed if step.slides is not None]
+                if published:
+                    largest = max(published, key=lambda step: step.images)
+                    look = style.SLIDES | {"color": COLOURS[largest.label]}
+                    axes.plot(50_000, largest.slides, **look, label="_slides")
             axes.set_xscale("log")
             axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
+
+    # axes and one legend for all panels
     images = sorted({step.images for step in found})
     for axes in panels.flat:
         axes.set_xticks(images, [f"{n:,}" for n in images])
@@ -128,8 +132,8 @@ def _line(axes, climbed: list[Step], shift: float):
 
 def page(rungs: list[Rung], found: list[Step]) -> str:
     """The page: the figure, a sentence on each of its lines, what rows memorise, the numbers."""
-    runs = sum(len(held) for rung in rungs for held in rung.records.values())
-    said = [
+    runs = sum(len(seeds) for rung in rungs for seeds in rung.records.values())
+    parts = [
         "# The ladder",
         f"Made by `robustfl report ladder` from {runs} runs. Label noise 0.4 on CIFAR-10, one "
         "network (ResNet-32 at stride 2), 120 epochs at every rung, learning rate in proportion "
@@ -145,7 +149,7 @@ def page(rungs: list[Rung], found: list[Step]) -> str:
         "## Numbers",
         _numbers(found),
     ]
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def sentence(found: list[Step], row: str) -> str:
@@ -158,7 +162,7 @@ def sentence(found: list[Step], row: str) -> str:
         climbed = ladder.of_row(found, row, reference, "last_top1")
         if climbed:
             values = join_with_and(
-                [f"{told(step.estimate)} at {step.images:,}" for step in climbed]
+                [f"{interval(step.estimate)} at {step.images:,}" for step in climbed]
             )
             parts.append(f"From {name} it differs by {values}; {verdict(climbed)}")
     return f"**{row}**, last epoch. " + " ".join(parts)
@@ -170,9 +174,9 @@ def verdict(climbed: list[Step]) -> str:
     if change is None:
         trend = "a trend needs two seeds at both ends"
     elif word == "no trend decided":
-        trend = f"no trend is decided (change {told(change)})"
+        trend = f"no trend is decided (change {interval(change)})"
     else:
-        trend = f"the effect {word} (change {told(change)})"
+        trend = f"the effect {word} (change {interval(change)})"
 
     above = [s for s in climbed if s.estimate.low is not None and s.estimate.low > 0]
     below = [s for s in climbed if s.estimate.high is not None and s.estimate.high < 0]
@@ -201,7 +205,7 @@ def memory_sentence(rungs: list[Rung]) -> str:
     )
 
 
-def told(e: Estimate) -> str:
+def interval(e: Estimate) -> str:
     """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
     if e.low is None or e.high is None:
         return f"{with_sign(e.mean)} (one seed)"
@@ -223,6 +227,6 @@ def _numbers(found: list[Step]) -> str:
     head += "|---:|---|---|---|---:|---|---:|\n"
     return head + "\n".join(
         f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | "
-        f"{told(s.estimate)} | {'' if s.slides is None else with_sign(s.slides)} |"
+        f"{interval(s.estimate)} | {'' if s.slides is None else with_sign(s.slides)} |"
         for s in found
     )

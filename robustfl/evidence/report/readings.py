@@ -63,15 +63,15 @@ def _line(fit: Fit) -> dict:
     for name, pairs in (("covered", fit.covered), ("lost", fit.lost)):
         for key in GROUPS:
             for ratio in RATIOS:
-                held = pairs.get((key, ratio))
-                line[f"{name}_{key.removeprefix('coverage_')}_{100 * ratio:.0f}"] = held and held[0]
+                pair = pairs.get((key, ratio))
+                line[f"{name}_{key.removeprefix('coverage_')}_{100 * ratio:.0f}"] = pair and pair[0]
     return line
 
 
 def page(found: list[Fit]) -> str:
     """The page: what fits best, and the best ten beside the slides' numbers."""
     whole = [fit for fit in found if fit.whole]
-    said = [
+    parts = [
         "# Which reading gives the slides' data covered and accuracies?",
         f"Made by `robustfl report readings` from the runs of {' and '.join(GROUPS)} at laptop "
         f"size; {len(whole)} of {len(found)} readings begun are whole. A distance is the root "
@@ -79,14 +79,14 @@ def page(found: list[Fit]) -> str:
         "accuracy lost against training on everything (8), of both (16).",
     ]
     if whole:
-        said += [
+        parts += [
             "![Distance in accuracy lost against distance in data covered](readings.svg)",
             winner(whole),
             _table(whole[:10]),
             "The numbers of the best reading, ours and the slides':",
             _numbers(whole[0]),
         ]
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def winner(whole: list[Fit]) -> str:
