@@ -12,6 +12,7 @@ from synthetic import POINTS, write_study
 from robustfl.evidence import claims, tables
 from robustfl.evidence.claims.measures import BUDGETS, MEASURES, within
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
+from robustfl.evidence.report import verdict_tables
 from robustfl.study import experiments
 
 NOISE = "noise_0.4_cifar10"
@@ -232,6 +233,22 @@ def test_schema_refuses_unknown_keys():
         with pytest.raises(WorkflowError):
             validate({"typo": entry | bad}, "workflow/schemas/claims.schema.yaml")
     validate(yaml.safe_load(open("config/claims.yaml")), "workflow/schemas/claims.schema.yaml")
+
+
+def test_what_may_be_held_equal_is_written_once_more_in_the_schema():
+    schema = yaml.safe_load(Path("workflow/schemas/claims.schema.yaml").read_text())
+    budgets = schema["additionalProperties"]["properties"]["budgets"]["items"]["enum"]
+    assert budgets == list(BUDGETS) == list(verdict_tables.EQUAL)
+
+
+def test_every_measure_has_what_the_report_needs_of_it(tmp_path):
+    g = gathered(tmp_path, weighted(1.0), seeds=(0,))
+    record = next(iter(g.records.values()))
+    for key, measure in MEASURES.items():
+        assert measure.key == key and measure.name and measure.resolution(record) >= 0
+    assert MEASURES["best_top1"].resolution(record) == 100 / 2000  # test images
+    assert MEASURES["covered"].resolution(record) == 1 / POINTS
+    assert MEASURES["seconds"].resolution(record) == 0
 
 
 def test_a_claim_of_several_parts():
