@@ -55,9 +55,8 @@ def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
     for v in found:
         assert (v.verdict, v.estimate.seeds) == (verdict, 3)
         assert v.estimate.mean == pytest.approx(gain, abs=0.01)
-        assert v.floor == pytest.approx(
-            5.05, abs=0.2
-        )  # seeds differ by 5 points, which pairing takes out
+        # seeds differ by 5 points, which pairing takes out
+        assert v.floor == pytest.approx(5.05, abs=0.2)
         assert (v.needed is None) == (verdict != INCONCLUSIVE)
         assert v.comparison.published == pytest.approx(1.96)
 
@@ -85,17 +84,14 @@ def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
     g = gathered(tmp_path, weighted(2.0))
     claim = next(c for c in claims.load() if c.key == "noise_0.4_order")
     parts = [(c.part, c.rule) for c in claims.comparisons(claim, g)]
-    assert (
-        len(parts) == len(set(parts)) == 11
-    )  # six pairs; the one without FL is the same under both rules
+    # six pairs; the one without FL is the same under both rules
+    assert len(parts) == len(set(parts)) == 11
     assert ("weighted only − full", None) in parts
     assert ("FL weighted (released) − FL only (released)", "centrality") in parts
 
 
 def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
-    """Accuracy grows with the epochs, so full training that has made as few passes as FL is behind
-    where it ends.
-    """
+    """Accuracy grows with the epochs: full training at as few passes as FL is behind its end."""
     g = gathered(tmp_path, lambda s: (60.0 + s.seed, 60.0 + s.seed))
     by = {
         (v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))
@@ -174,9 +170,7 @@ def test_claims_that_find_nothing_to_compare_are_left_out(tmp_path):
 
 
 def test_every_claim_of_the_file_finds_its_rows(tmp_path):
-    """On the whole study every claim has comparisons, known measures and an order of verdicts that
-    repeats.
-    """
+    """On the whole study every claim has comparisons, known measures and bounds."""
     known = experiments.load("smoke", {"seeds": [0]})
     g = tables.gather(known, write_study(tmp_path, known))
     for claim in claims.load():
@@ -272,6 +266,5 @@ def test_energy_is_judged_where_the_device_reports_it(tmp_path):
         "cifar_less_energy",
     )
     assert len(told) == 8 and {v.verdict for v in told} == {REPRODUCED}
-    assert told[0].estimate.mean == pytest.approx(
-        0.2, abs=0.02
-    )  # 20 % of the points, a constant beside
+    # 20 % of the points, a constant beside
+    assert told[0].estimate.mean == pytest.approx(0.2, abs=0.02)

@@ -35,9 +35,8 @@ def test_ours_theirs_and_the_difference(planted):
         assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(
             44.0 - 85.16
         )
-        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(
-            0.55
-        )  # 1 warm-up epoch of 4, ratio 0.4
+        # 1 warm-up epoch of 4, ratio 0.4
+        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(0.55)
     assert full.seconds == 3.5 and full.seeds == 3
     assert full.runs.split() == [f"cifar10_robust_agnostic0.4_full_seed{s}" for s in range(3)]
 

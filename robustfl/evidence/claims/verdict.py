@@ -49,6 +49,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
+        """The verdict, with its reason in brackets where there is one."""
         return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
 
 

@@ -87,9 +87,8 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
             (shown[0], f"{looks[row].label}: most often"),
             (shown[SHOWN], "least often"),
         ):
-            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(
-                False
-            )  # else it widens one image's column
+            title = axes.text(0, 1.5, text, transform=axes.transAxes)
+            title.set_in_layout(False)  # else it widens one image's column
         for axes, point in zip(shown, run.picks["most"][:SHOWN] + run.picks["least"][:SHOWN]):
             raw = zlib.decompress(base64.b64decode(point["pixels"]))
             pixels = np.frombuffer(raw, np.uint8).reshape(run.picks["shape"])

@@ -76,9 +76,7 @@ def _per_seed(gathered: StudyRecords, row: Row, key: str) -> np.ndarray:
 def over_epochs(
     gathered: StudyRecords, row: Row, column: str, scale: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs,) and (seeds, epochs) of a column of curves.csv, at the epochs where every seed has
-    it.
-    """
+    """(epochs,) and (seeds, epochs) of a column of curves.csv, where every seed has it."""
     records = gathered.runs_of(row)
     cells = [
         [np.nan if e[column] is None else e[column] * scale for e in r.curves] for r in records
@@ -100,6 +98,7 @@ def line(axes: Axes, x: np.ndarray, y: np.ndarray, look: style.Look) -> Line2D:
 
 
 def epochs_axis(axes: Axes) -> None:
+    """Label an axis of epochs, which are whole numbers."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -82,6 +82,7 @@ class Look:
     marker: str
 
     def line(self) -> dict:
+        """Arguments of matplotlib's plot."""
         return {
             "color": self.colour,
             "linestyle": self.dashes,
@@ -127,6 +128,7 @@ def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
 
 
 def dashes(spec: RunSpec) -> object:
+    """The line style: dashed for the released rule and for radii in class medians."""
     if spec.radius_unit == "median" and spec.weights == "ball":
         return DASHES["centrality"]
     return DASHES.get(spec.method, "-")
@@ -145,9 +147,8 @@ def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
 def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -> None:
     """One legend under all panels, where it covers no data."""
     labels = [textwrap.fill(label, 34) for label in labels]
-    columns = min(
-        columns, len(labels), 110 // (max(map(len, labels)) + 5)
-    )  # characters that fit beside each other
+    beside = 110 // (max(map(len, labels)) + 5)  # 110 characters fit beside each other
+    columns = min(columns, len(labels), beside)
     figure.legend(
         handles,
         labels,

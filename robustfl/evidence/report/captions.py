@@ -33,4 +33,5 @@ CAPTIONS = {
 
 
 def caption(group: Group) -> str:
+    """The caption of a group's figure."""
     return CAPTIONS[group.figure]

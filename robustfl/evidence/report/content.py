@@ -13,6 +13,7 @@ from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
 from robustfl.evidence.report.wording import join_with_and, with_sign
 from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, group_table
 from robustfl.study.experiments import Group, open_settings
+from robustfl.study.record import Record
 
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
@@ -82,13 +83,15 @@ def facts(gathered: StudyRecords) -> list[list[str]]:
     ]
 
 
-def device(r) -> str:
+def device(r: Record) -> str:
+    """The device of a run and the threads it used."""
     p = r.metrics["provenance"]
     threads = f"{p['threads']} thread{'s' * (p['threads'] != 1)}"
     return f"{p['device_name']} ({p['device'].upper()}), {threads}"
 
 
 def duration(seconds: float) -> str:
+    """Seconds in the largest unit that there are two of."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -106,6 +109,8 @@ def protocols(gathered: StudyRecords) -> list[str]:
 
 
 def protocol(name: str, specs: list) -> str:
+    """One protocol in a sentence: of each setting the value that most specs have."""
+
     def usual(key: str):
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
@@ -202,6 +207,7 @@ def table(gathered: StudyRecords, group: Group) -> dict:
 
 
 def seconds_text(value: float) -> str:
+    """Seconds with a digit after the point below 100."""
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 

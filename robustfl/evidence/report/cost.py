@@ -51,6 +51,7 @@ def reports_energy(gathered: StudyRecords) -> bool:
 
 
 def line(gathered: StudyRecords, row: Row) -> list[str]:
+    """The cells of one row."""
     records = gathered.runs_of(row)
     whole = [full_cost(r.spec, r) for r in records]
     forward = 100 * sum(r.metrics["forwards"] for r in records) / sum(whole)
@@ -70,6 +71,7 @@ def line(gathered: StudyRecords, row: Row) -> list[str]:
 
 
 def mean_seconds(records: list[Record], *parts: str) -> float:
+    """Seconds of the parts together, mean over the records."""
     return sum(r.metrics["seconds"][p] for r in records for p in parts) / len(records)
 
 

@@ -139,6 +139,7 @@ def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
 
 
 def sides(c: Comparison) -> list[Row]:
+    """The row or the two rows of a comparison."""
     return [c.over] if c.under is None else [c.over, c.under]
 
 
@@ -340,6 +341,7 @@ def _detail(verdicts: list[Verdict], numbers: dict[str, int]) -> dict:
 
 
 def base(name: str) -> str:
+    """A run's name without its seed."""
     return re.sub(r"_seed\d+$", "", name)
 
 
