@@ -1,7 +1,8 @@
 """The ladder: does an effect grow, fade or turn with the number of training images?
 
-Every scale with `images` is a rung; all train the rows of the group `ladder`. On each rung a row is held against full
-training and against the random subset, seed by seed, as far as it has been run: what is missing is left out and counted.
+Every scale with `images` is a rung; all train the rows of the group `ladder`. On each rung a row is
+held against full training and against the random subset, seed by seed, as far as it has been run:
+what is missing is left out and counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ REFERENCES = {"random": "the random subset", "full": "full training"}
 
 @dataclass(frozen=True)
 class Rung:
-    """A scale of the ladder and its finished runs: records[row][seed]. rows: all the group has, run or not."""
+    """A scale of the ladder and its finished runs, as records[row][seed].
+
+    rows: all that the group has, run or not.
+    """
 
     scale: Scale
     rows: tuple[Row, ...]
@@ -37,7 +41,7 @@ class Rung:
         return next(row for row in self.rows if row.label == label)
 
     def difference(self, row: Row, reference: Row, key: str) -> list[float]:
-        """row - reference of a number of metrics.json, one a seed that both have been run on, by seed."""
+        """row - reference of a number of metrics.json, one per seed that both have a run of."""
         ours, theirs = self.records[row], self.records[reference]
         return [
             ours[s].metrics[key] - theirs[s].metrics[key] for s in sorted(set(ours) & set(theirs))
@@ -45,8 +49,8 @@ class Rung:
 
     def step(self, row: Row) -> float:
         """By how much one test image changes an accuracy, in points."""
-        held = next(iter(self.records[row].values()))
-        return 100 / held.metrics["provenance"]["test_points"]
+        run = next(iter(self.records[row].values()))
+        return 100 / run.metrics["provenance"]["test_points"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,17 @@ class Step:
     label: str
     reference: str  # a key of REFERENCES
     measure: str  # a key of MEASURES
-    values: tuple[float, ...]  # the differences, points, one a seed
+    values: tuple[float, ...]  # the differences, points, one per seed
     estimate: Estimate
     slides: float | None  # the slides' difference, which is of 50,000 images
 
 
 def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
-    """The rungs that any run of the ladder has finished on, fewest images first. Raises RecordError."""
-    found = []
+    """The rungs that any run of the ladder has finished on, fewest images first.
+
+    Raises RecordError.
+    """
+    climbed = []
     scales = [scale for scale in experiments.scales(directory).values() if scale.images]
     for scale in sorted(scales, key=lambda scale: scale.images):
         folder = Path(config["results"]) / scale.name
@@ -76,15 +83,15 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
             scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory
         )
         rows = known.groups[GROUP].rows
-        records = {row: {} for row in rows}
+        records: dict[Row, dict[int, Record]] = {row: {} for row in rows}
         for row in rows:
             for seed, name in zip(seeds, row.names):
                 run, spec = folder / "runs" / name, known.spec(name)
                 if packed.find(run, spec) or (run / "metrics.json").exists():
                     records[row][seed] = packed.read(run, name, spec)
         if any(records.values()):
-            found.append(Rung(scale, rows, records))
-    return found
+            climbed.append(Rung(scale, rows, records))
+    return climbed
 
 
 def _seeds(folder: Path) -> list[int]:
@@ -104,7 +111,7 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
             values = rung.difference(row, against, measure)
             if row is against or not values:
                 continue
-            said = [slides.get(label, {}).get("best") for label in (row.label, reference)]
+            published = [slides.get(label, {}).get("best") for label in (row.label, reference)]
             found.append(
                 Step(
                     rung.scale.images,
@@ -114,7 +121,9 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
                     measure,
                     tuple(values),
                     paired_tests.estimate(values, rung.step(row)),
-                    None if None in said or measure != "best_top1" else said[0] - said[1],
+                    None
+                    if None in published or measure != "best_top1"
+                    else published[0] - published[1],
                 )
             )
     return found
@@ -126,15 +135,16 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
 def trend(climbed: list[Step]) -> tuple[str, Estimate | None]:
     """(word, change from the lowest to the highest rung) of one row's steps, fewest images first.
 
-    The change is that of the effect's size, so that a loss that becomes larger grows too: `grows`, `fades` or `turns`
-    (both ends decided, on either side of 0), each only where the 95 % interval of the change excludes 0; `no trend
-    decided` else. The two ends share no image subset, so the interval is Welch's; None where an end has one seed.
+    The change is that of the effect's size, so that a loss that becomes larger grows too: `grows`,
+    `fades` or `turns` (both ends decided, on either side of 0), each only where the 95 % interval
+    of the change excludes 0; `no trend decided` else. The two ends share no image subset, so the
+    interval is Welch's; None where an end has one seed.
     """
     low, high = climbed[0], climbed[-1]
     if len(climbed) < 2 or min(len(low.values), len(high.values)) < 2:
         return "no trend decided", None
     change = welch(high.values, low.values)
-    if change.low <= 0 <= change.high:
+    if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
         return "no trend decided", change
     ends = [paired_tests.decide(step.estimate, 0, math.inf) for step in (low, high)]
     if set(ends) == {paired_tests.REPRODUCED, paired_tests.NOT_REPRODUCED}:
@@ -157,12 +167,15 @@ def welch(a: tuple[float, ...], b: tuple[float, ...]) -> Estimate:
 
 
 def memorised(rungs: list[Rung]) -> list[dict]:
-    """Of each row on each rung: true and false labels fitted at the last look, %, means over its seeds."""
+    """What each row has fitted on each rung at its last look.
+
+    fit_true and fit_false: true and false labels fitted, %, means over the row's seeds.
+    """
     lines = []
-    for rung, row in ((rung, row) for rung in rungs for row in rung.rows if rung.records[row]):
+    for rung, row in ((step, row) for step in rungs for row in step.rows if step.records[row]):
         last = [
-            [e for e in held.curves if e["fit_false"] is not None][-1]
-            for held in rung.records[row].values()
+            [e for e in run.curves if e["fit_false"] is not None][-1]
+            for run in rung.records[row].values()
         ]
         line = {"images": rung.scale.images, "row": display_label(row), "seeds": len(last)}
         line |= {key: sum(e[key] for e in last) / len(last) for key in ("fit_true", "fit_false")}

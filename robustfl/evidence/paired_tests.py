@@ -1,7 +1,9 @@
-"""Small-sample statistics of paired seeds: interval, decision against bounds, seeds needed, correction for many claims.
+"""Small-sample statistics of paired seeds.
 
-A difference is taken within a seed, where both runs share label noise, initialisation and hold-out, so what is left is
-one number a seed and the interval is Student's t. All of it is scipy and statsmodels; this file says what is asked.
+They are an interval, a decision against bounds, the seeds needed and a correction for many claims.
+A difference is taken within a seed, where both runs share label noise, initialisation and hold-out,
+so what is left is one number per seed and the interval is Student's t. The mathematics
+is scipy's and statsmodels'; this module only phrases the questions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ MOST_SEEDS = 1000  # beyond which the number of seeds needed is not worth a digi
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean of one number a seed, its t interval; low and high are None with one seed."""
+    """Mean of one number per seed, its t interval; low and high are None with one seed."""
 
     mean: float
     sd: float | None  # between seeds, never below the quantisation of the measure
@@ -30,12 +32,13 @@ class Estimate:
 
 
 def estimate(values: Sequence[float], resolution: float = 0.0, exact: bool = False) -> Estimate:
-    """Estimate of the mean of `values`, one a seed.
+    """Estimate of the mean of `values`, one per seed.
 
-    resolution: step of the measure (100 / test points for an accuracy in %). A sample whose values happen to agree has
-    no smaller spread than rounding gives: step / sqrt(6) for a difference of two rounded numbers.
-    exact: the quantity does not vary with the seed by construction (a count), so one seed is enough. Raises ValueError
-    for no values.
+    resolution: step of the measure (100 / test points for an accuracy in %). A sample whose values
+    happen to agree has no smaller spread than rounding gives: step / sqrt(6) for a difference of
+    two rounded numbers.
+    exact: the quantity does not vary with the seed by construction (a count), so one seed is
+    enough. Raises ValueError for no values.
     """
     x = np.asarray(values, dtype=float)
     if x.size == 0 or not np.isfinite(x).all():
@@ -55,10 +58,11 @@ def estimate(values: Sequence[float], resolution: float = 0.0, exact: bool = Fal
 def decide(e: Estimate, low: float, high: float) -> str:
     """Whether a claim that the quantity lies in (low, high) holds; either bound may be infinite.
 
-    reproduced: the whole interval lies in it; not reproduced: the whole interval lies outside; else inconclusive. With
-    one finite bound and a true value on it, either wrong verdict comes with probability (1 - LEVEL) / 2.
+    reproduced: the whole interval lies in it; not reproduced: the whole interval lies outside; else
+    inconclusive. With one finite bound and a true value on it, either wrong verdict comes with
+    probability (1 - LEVEL) / 2.
     """
-    if e.low is None:
+    if e.low is None or e.high is None:
         return INCONCLUSIVE
     if e.low == e.high:  # an exact quantity
         return REPRODUCED if low < e.mean < high else NOT_REPRODUCED
@@ -68,11 +72,15 @@ def decide(e: Estimate, low: float, high: float) -> str:
 
 
 def nearest_bound(e: Estimate, low: float, high: float) -> float:
+    """The finite one of the two bounds that lies nearer to the mean."""
     return min((b for b in (low, high) if math.isfinite(b)), key=lambda b: abs(e.mean - b))
 
 
 def p_value(e: Estimate, bound: float) -> float | None:
-    """Two-sided p of the t test that the mean is `bound`; None with one seed or an exact quantity."""
+    """Two-sided p of the t test that the mean is `bound`.
+
+    None with one seed or an exact quantity.
+    """
     if not e.sd:
         return None
     from scipy import stats
@@ -81,31 +89,41 @@ def p_value(e: Estimate, bound: float) -> float | None:
 
 
 def seeds_needed(e: Estimate, bound: float) -> int | None:
-    """Seeds with which a paired t test tells the observed mean from `bound` with probability POWER, if mean and spread
-    stay as observed; None with fewer than two seeds, MOST_SEEDS where more are needed."""
+    """Seeds with which a paired t test tells the observed mean from `bound`.
+
+    It does with probability POWER if mean and spread stay as observed. None with fewer than two
+    seeds, MOST_SEEDS where more are needed.
+    """
     if not e.sd:
         return None
     from statsmodels.stats.power import TTestPower
 
-    effect, power = abs(e.mean - bound) / e.sd, TTestPower()
+    effect = abs(e.mean - bound) / e.sd
+    power = TTestPower()
+
+    # doubling first: far above the answer the power is not computable
     high = 2
-    while (
-        power.power(effect, high, 1 - LEVEL) < POWER
-    ):  # doubling first: far above the answer the power is not computable
+    while power.power(effect, high, 1 - LEVEL) < POWER:
         if high == MOST_SEEDS:
             return MOST_SEEDS
         high = min(2 * high, MOST_SEEDS)
+
+    # power grows with the seeds: low has too little, high enough
     low = max(1, high // 2)
-    while high - low > 1:  # power grows with the seeds: low has too little, high enough
+    while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if power.power(effect, middle, 1 - LEVEL) >= POWER else (middle, high)
-        )
+        if power.power(effect, middle, 1 - LEVEL) >= POWER:
+            high = middle
+        else:
+            low = middle
     return high
 
 
 def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
-    """Pooled standard deviation between seeds of single runs: a difference below it is noise. None with one seed."""
+    """Pooled standard deviation between seeds of single runs.
+
+    A difference below it is noise. None with one seed.
+    """
     kept = [np.asarray(s, dtype=float) for s in samples if len(s) > 1]
     if not kept:
         return None
@@ -114,11 +132,12 @@ def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction over a family of tests; None stays None and does not count."""
-    at = [i for i, p in enumerate(p_values) if p is not None]
+    tests = [i for i, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)
-    if at:
+    if tests:
         from statsmodels.stats.multitest import multipletests
 
-        for i, p in zip(at, multipletests([p_values[i] for i in at], method="holm")[1]):
+        adjusted = multipletests([p_values[i] for i in tests], method="holm")[1]
+        for i, p in zip(tests, adjusted):
             corrected[i] = float(p)
     return corrected

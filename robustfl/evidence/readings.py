@@ -1,9 +1,12 @@
-"""Which reading of the slides gives their data covered *and* their accuracies? A joint fit of sixteen numbers.
+"""Which reading of the slides gives their data covered *and* their accuracies?
 
-The slides print data covered and accuracy at 20, 40, 60 and 80 % of two data sets, and neither how often, nor from
-which epoch on, nor by which points they select. The groups coverage_* train every combination; a reading's distance
-from the slides is the root mean square of its sixteen differences, all in points: eight of data covered (per cent of
-the training set), eight of accuracy lost against training on everything.
+This is a joint fit of sixteen numbers.
+
+The slides print data covered and accuracy at 20, 40, 60 and 80 % of two data sets, and neither how
+often, nor from which epoch on, nor by which points they select. The groups coverage_* train every
+combination; a reading's distance from the slides is the root mean square of its sixteen
+differences, all in points: eight of data covered (per cent of the training set), eight of accuracy
+lost against training on everything.
 """
 
 from __future__ import annotations
@@ -83,9 +86,9 @@ def rms(pairs: dict) -> float:
 
 
 def fits(config: dict, directory: Path = CONFIG_DIR) -> list[Fit]:
-    """Every reading that some run has finished of, the best whole one first, then those with numbers missing.
+    """Every reading that some run has finished of.
 
-    Raises RecordError.
+    The best whole one comes first, those with numbers missing last. Raises RecordError.
     """
     known = experiments.load(SCALE, config | {"groups": list(GROUPS), "seeds": None}, directory)
     slides = experiments.read_yaml(Path(directory) / "slides.yaml")
@@ -93,15 +96,15 @@ def fits(config: dict, directory: Path = CONFIG_DIR) -> list[Fit]:
     lost: dict[Reading, dict] = {}
     for key, table in GROUPS.items():
         records = _finished(known, known.groups[key], config)
-        full = [held for held in records if held.spec.method == "full"]
-        whole = _mean([held.metrics["best_top1"] for held in full])
+        full = [run.metrics["best_top1"] for run in records if run.spec.method == "full"]
+        top = slides[table]["100%"]["best"]
         for reading, ratio, mine in _by_reading(records):
-            said, top = slides[table][f"{100 * ratio:.0f}%"], slides[table]["100%"]
-            share = _mean([100 * held.metrics["covered"] for held in mine])
-            covered.setdefault(reading, {})[key, ratio] = share, 100 * said["covered"]
-            if whole is not None:
-                away = _mean([held.metrics["best_top1"] for held in mine]) - whole
-                lost.setdefault(reading, {})[key, ratio] = away, said["best"] - top["best"]
+            published = slides[table][f"{100 * ratio:.0f}%"]
+            share = _mean([100 * run.metrics["covered"] for run in mine])
+            covered.setdefault(reading, {})[key, ratio] = share, 100 * published["covered"]
+            if full:
+                change = _mean([run.metrics["best_top1"] for run in mine]) - _mean(full)
+                lost.setdefault(reading, {})[key, ratio] = change, published["best"] - top
     found = [Fit(reading, covered[reading], lost.get(reading, {})) for reading in covered]
     return sorted(found, key=lambda fit: (not fit.whole, fit.off, fit.reading))
 
@@ -119,11 +122,11 @@ def _finished(known: Study, group: Group, config: dict) -> list[Record]:
 def _by_reading(records: list[Record]) -> list[tuple[Reading, float, list[Record]]]:
     """(reading, ratio, its records) of every reading and ratio among the records of one group."""
     found: dict[tuple[Reading, float], list[Record]] = {}
-    for held in records:
-        if held.spec.method != "full":
-            found.setdefault((Reading.of(held.spec), held.spec.ratio), []).append(held)
+    for run in records:
+        if run.spec.method != "full":
+            found.setdefault((Reading.of(run.spec), run.spec.ratio), []).append(run)
     return [(reading, ratio, mine) for (reading, ratio), mine in found.items()]
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,13 +1,15 @@
-"""Records -> tables: one CSV a table of the slides (theirs, ours, the difference) and runs.csv with every run.
+"""Records -> tables: one CSV per table of the slides, and runs.csv with every run.
 
-gather() is the only reader of a study's records. A record that is absent, broken or not the study's stops it by name,
-before anything is written.
+A table has the slides' numbers, ours and the difference.
+gather() is the only reader of a study's records. A record that is absent, broken or not the study's
+stops it by name, before anything is written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,22 +19,23 @@ from robustfl.study import packed, record
 from robustfl.study.experiments import Group, Row, Study, read_yaml
 from robustfl.study.run_spec import RunSpec
 
-GREEDY_VARIANTS = {
-    "facility_location": "exact",
-    "centrality": "released",
-}  # the two readings of the slides' greedy
-# selectors a number of the slides may be about; `random` and other baselines share labels with them, not numbers
+# the two readings of the slides' greedy
+GREEDY_VARIANTS = {"facility_location": "exact", "centrality": "released"}
+# selectors a number of the slides may be about; `random` and other baselines share labels with
+# them, not numbers
 PUBLISHED = frozenset({"full", "set_cover", *GREEDY_VARIANTS})
-ACCURACIES = (
-    "best_top1",
-    "last_top1",
-    "heldout_top1",
-)  # %, test set; heldout: the epoch chosen on held-out noisy data
+# %, test set; heldout: the epoch chosen on held-out noisy data
+ACCURACIES = ("best_top1", "last_top1", "heldout_top1")
+# columns of curves.csv that metrics.json does not repeat
+LAST_OF_CURVES = ("weighted_precision", "label_recall", "objective", "overlap", "covered_ball")
 
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """A study, all its records by run name, and the slides' numbers: {group: {row: {best, covered, ...}}}."""
+    """A study, all its records by run name, and the slides' numbers.
+
+    slides: {group: {row: {best, covered, ...}}}.
+    """
 
     study: Study
     folder: Path  # {results}/{scale}
@@ -40,12 +43,14 @@ class StudyRecords:
     slides: dict[str, dict[str, dict[str, float]]]
 
     def runs_of(self, row: Row) -> list[record.Record]:
-        """A row's records, one a seed, in the order of study.seeds."""
+        """A row's records, one per seed, in the order of study.seeds."""
         return [self.records[name] for name in row.names]
 
     def slide_numbers(self, group: Group, row: Row) -> dict[str, float]:
-        """What the slides say of a row; empty where they say nothing of it."""
-        return self.slides.get(group.key, {}).get(row.label, {}) if row.method in PUBLISHED else {}
+        """The slides' numbers of a row; empty where they have none of it."""
+        if row.method not in PUBLISHED:
+            return {}
+        return self.slides.get(group.key, {}).get(row.label, {})
 
 
 def gather(study: Study, config: dict) -> StudyRecords:
@@ -60,30 +65,44 @@ def gather(study: Study, config: dict) -> StudyRecords:
 
 
 def display_label(row: Row) -> str:
-    """A row's label with the reading of the greedy rule, where there are two: `FL only (released)`."""
-    rule = GREEDY_VARIANTS.get(row.method) or (
-        row.method.replace("_", " ") if row.label.rstrip("%").isdigit() else None
-    )
-    return f"{row.label} ({rule})" if rule else row.label
+    """A row's label and, where the label alone does not tell, its selector: `FL only (released)`.
+
+    A greedy variant is always named; any other selector where the group has the label under
+    several.
+    """
+    if row.method in GREEDY_VARIANTS:
+        return f"{row.label} ({GREEDY_VARIANTS[row.method]})"
+    return f"{row.label} ({row.method.replace('_', ' ')})" if row.shared_label else row.label
 
 
 def row_of(group: Group, label: str, method: str | None = None) -> Row | None:
-    """The row of that label (and selector); the only row of the label where it has no such selector."""
-    rows = [r for r in group.rows if r.label == label]
-    exact = [r for r in rows if r.method == method]
-    return exact[0] if exact else rows[0] if len(rows) == 1 else None
+    """The row of that label under that selector; without a selector, the only row of the label.
+
+    None where there is no such row, or where several have the label and no selector is given.
+    """
+    rows = [r for r in group.rows if r.label == label and method in (None, r.method)]
+    return rows[0] if len(rows) == 1 else None
+
+
+def row_under(group: Group, label: str, method: str) -> Row | None:
+    """The row of that label under a greedy rule, or the one row of it that all rules share."""
+    return row_of(group, label, method) or row_of(group, label)
 
 
 def values(records: list[record.Record], key: str) -> list[float] | None:
-    """A number a seed; key: of metrics.json, a column of curves.csv (last epoch), or `seconds`. None if absent."""
-    got = [number(r, key) for r in records]
-    return None if any(v is None for v in got) else got
+    """One number per seed; None where a record lacks it.
+
+    key: of metrics.json, a column of curves.csv (its last epoch), or `seconds`.
+    """
+    numbers = [n for r in records if (n := number(r, key)) is not None]
+    return numbers if len(numbers) == len(records) else None
 
 
 def number(r: record.Record, key: str) -> float | None:
+    """A number of one run, None where it has none; key as in values()."""
     if key == "seconds":
         return float(sum(r.metrics["seconds"].values()))
-    if key in ("weighted_precision", "label_recall", "objective", "overlap", "covered_ball"):
+    if key in LAST_OF_CURVES:
         return r.curves[-1][key]
     return r.metrics[key]
 
@@ -93,17 +112,16 @@ def full_cost(spec: RunSpec, r: record.Record) -> int:
     return r.metrics["provenance"]["train_points"] * spec.epochs
 
 
-def mean(group_values: list[float] | None) -> float | None:
-    return None if group_values is None else float(np.mean(group_values))
+def mean(numbers: list[float] | None) -> float | None:
+    """Mean over seeds; None of None."""
+    return None if numbers is None else float(np.mean(numbers))
 
 
-def _spread(group_values: list[float] | None) -> float | None:
+def _spread(numbers: list[float] | None) -> float | None:
     """Sample standard deviation over seeds; None with one seed."""
-    return (
-        None
-        if group_values is None or len(group_values) < 2
-        else float(np.std(group_values, ddof=1))
-    )
+    if numbers is None or len(numbers) < 2:
+        return None
+    return float(np.std(numbers, ddof=1))
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
@@ -111,65 +129,68 @@ def _minus(a: float | None, b: float | None) -> float | None:
 
 
 def group_table(gathered: StudyRecords, group: Group) -> pd.DataFrame:
-    """One line a row of the group. Accuracies and their differences in points, shares in [0, 1], times in seconds, energy in joules.
+    """One line per row of the group.
 
-    X is the mean over seeds, X_std their sample standard deviation, X_minus_slides the difference from the slides'
-    number (their `best`, for all three accuracies), best_change the difference from the group's first row of the same
-    selector.
+    Accuracies and their differences in points, shares in [0, 1], times in seconds, energy in
+    joules. X is the mean over seeds, X_std their sample standard deviation, X_minus_slides the
+    difference from the slides' number (their `best`, for all three accuracies), best_change the
+    difference from the group's first row of the same selector.
     """
     return pd.DataFrame([_line(gathered, group, row) for row in group.rows])
 
 
-def _line(gathered: StudyRecords, group: Group, row: Row) -> dict:
-    records, said = gathered.runs_of(row), gathered.slide_numbers(group, row)
-    line = {
-        "row": row.label,
-        "method": row.method,
-        "seeds": len(records),
-        "slides_best": said.get("best"),
-    }
+def _line(gathered: StudyRecords, group: Group, row: Row) -> dict[str, Any]:
+    records, published = gathered.runs_of(row), gathered.slide_numbers(group, row)
+    line: dict[str, Any] = {"row": row.label, "method": row.method, "seeds": len(records)}
+
+    # accuracies beside the slides'
+    best = published.get("best")
+    line["slides_best"] = best
     for key in ACCURACIES:
-        got = values(records, key)
-        line |= {key: mean(got), f"{key}_std": _spread(got)}
-        line[f"{key}_minus_slides"] = _minus(line[key], said.get("best"))
-    top5 = values(records, "best_top5")
-    line |= {
-        "slides_best_top5": said.get("best_top5"),
-        "best_top5": mean(top5),
-        "best_top5_std": _spread(top5),
-    }
-    line["best_top5_minus_slides"] = _minus(line["best_top5"], said.get("best_top5"))
-    first = row_of(group, group.rows[0].label, row.method)
-    line["slides_change"] = said.get("best_difference")
-    line["best_change"] = (
-        None
-        if first is None
-        else line["best_top1"] - mean(values(gathered.runs_of(first), "best_top1"))
-    )
-    covered = values(records, "covered")
-    line |= {
-        "slides_covered": said.get("covered"),
-        "covered": mean(covered),
-        "covered_std": _spread(covered),
-    }
-    line["covered_minus_slides"] = _minus(line["covered"], said.get("covered"))
+        line |= _beside_slides(records, key, best)
+    top5 = published.get("best_top5")
+    line |= {"slides_best_top5": top5} | _beside_slides(records, "best_top5", top5)
+    first = row_under(group, group.rows[0].label, row.method)
+    first_best = None if first is None else mean(values(gathered.runs_of(first), "best_top1"))
+    line["slides_change"] = published.get("best_difference")
+    line["best_change"] = _minus(line["best_top1"], first_best)
+    covered = published.get("covered")
+    line |= {"slides_covered": covered} | _beside_slides(records, "covered", covered)
+
+    # what the runs of a row may not have in common
+    sizes = sorted({r.metrics["provenance"]["test_points"] for r in records}, reverse=True)
     line["precision"] = " ".join(sorted({r.precision for r in records}))
-    line["test_images"] = " ".join(
-        map(str, sorted({r.metrics["provenance"]["test_points"] for r in records}, reverse=True))
-    )
+    line["test_images"] = " ".join(map(str, sizes))
+
+    # quality of the selection and cost
     for key in ("label_precision", "weighted_precision", "forwards", "backwards"):
         line[key] = mean(values(records, key))
     line["backwards_of_full"] = line["backwards"] / full_cost(records[0].spec, records[0])
-    for key in ("select", "train", "evaluate"):
-        line[f"seconds_{key}"] = float(np.mean([r.metrics["seconds"][key] for r in records]))
+    for part in ("select", "train", "evaluate"):
+        line[f"seconds_{part}"] = float(np.mean([r.metrics["seconds"][part] for r in records]))
     line["seconds"] = mean(values(records, "seconds"))
     line["energy"] = mean(values(records, "energy"))
     line["runs"] = " ".join(row.names)
     return line
 
 
+def _beside_slides(
+    records: list[record.Record], key: str, published: float | None
+) -> dict[str, float | None]:
+    """Mean, standard deviation and difference from the slides of one number."""
+    numbers = values(records, key)
+    return {
+        key: mean(numbers),
+        f"{key}_std": _spread(numbers),
+        f"{key}_minus_slides": _minus(mean(numbers), published),
+    }
+
+
 def runs_table(gathered: StudyRecords) -> pd.DataFrame:
-    """One line a run: its groups, spec, metrics, seconds and provenance (hashes of data sets joined by their names)."""
+    """One line per run: its groups, spec, metrics, seconds and provenance.
+
+    The hashes of the data sets stand in one cell, each behind its name.
+    """
     lines = []
     for name, r in gathered.records.items():
         m = dict(r.metrics)

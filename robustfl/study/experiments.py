@@ -6,6 +6,7 @@ one name and one training. Everything that a run names is checked here, before a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -62,6 +63,7 @@ class Row:
     label: str
     method: str
     names: tuple[str, ...]
+    shared_label: bool = False  # other rows of the group carry it too, under other selectors
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Group:
     dataset: str
     protocol: str
     rows: tuple[Row, ...]
+    figure: str = "curves"  # a key of robustfl.evidence.figures.slides.PLOTS
+    text: str = "other"  # a key of robustfl.evidence.report.paragraphs.PARAGRAPHS
+    cost: bool = False  # whether its rows stand in the table of costs
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,9 @@ def load(
     for key in _wanted(list(written["groups"]), scale, size, config):
         entry = written["groups"][key]
         rows = []
-        for label, settings in _variants(entry):
+        variants = list(_variants(entry))
+        times = Counter(label for label, _ in variants)
+        for label, settings in variants:
             try:
                 runs = [
                     _run(entry, settings, written["protocols"], seed, size, config)
@@ -139,10 +146,10 @@ def load(
                 raise StudyError(
                     f"experiments.yaml: group {key}, row {label!r}: {error}"
                 ) from error
-            rows.append(Row(label, runs[0][1].method, names))
-        groups[key] = Group(
-            key, entry["title"], entry["slide"], entry["dataset"], entry["protocol"], tuple(rows)
-        )
+            rows.append(Row(label, runs[0][1].method, names, times[label] > 1))
+        shown = {name: entry[name] for name in ("figure", "text", "cost") if name in entry}
+        titles = (entry["title"], entry["slide"], entry["dataset"], entry["protocol"])
+        groups[key] = Group(key, *titles, tuple(rows), **shown)
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
 
 

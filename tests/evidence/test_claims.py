@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from synthetic import POINTS, write_study
 from robustfl.evidence import claims, tables
 from robustfl.evidence.claims.measures import BUDGETS, MEASURES, within
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
+from robustfl.evidence.report import verdict_tables
 from robustfl.study import experiments
 
 NOISE = "noise_0.4_cifar10"
@@ -23,7 +26,10 @@ def gathered(
 
 
 def weighted(gain):
-    """FL weighted is `gain` points above the rest, a little differently in each seed; seeds themselves differ by 5."""
+    """FL weighted is `gain` points above the rest, a little differently in each seed.
+
+    Seeds themselves differ by 5.
+    """
 
     def accuracy(spec):
         better = spec.weights == "ball" and spec.method != "full"
@@ -49,11 +55,10 @@ def test_paired_seeds_find_what_is_planted(tmp_path, gain, verdict):
     for v in found:
         assert (v.verdict, v.estimate.seeds) == (verdict, 3)
         assert v.estimate.mean == pytest.approx(gain, abs=0.01)
-        assert v.floor == pytest.approx(
-            5.05, abs=0.2
-        )  # seeds differ by 5 points, which pairing takes out
+        # seeds differ by 5 points, which pairing takes out
+        assert v.floor == pytest.approx(5.05, abs=0.2)
         assert (v.needed is None) == (verdict != INCONCLUSIVE)
-        assert v.comparison.said == pytest.approx(1.96)
+        assert v.comparison.published == pytest.approx(1.96)
 
 
 def test_one_seed_is_inconclusive_except_what_the_protocol_fixes(tmp_path):
@@ -79,15 +84,14 @@ def test_order_claims_expand_to_every_pair_under_both_rules(tmp_path):
     g = gathered(tmp_path, weighted(2.0))
     claim = next(c for c in claims.load() if c.key == "noise_0.4_order")
     parts = [(c.part, c.rule) for c in claims.comparisons(claim, g)]
-    assert (
-        len(parts) == len(set(parts)) == 11
-    )  # six pairs; the one without FL is the same under both rules
+    # six pairs; the one without FL is the same under both rules
+    assert len(parts) == len(set(parts)) == 11
     assert ("weighted only − full", None) in parts
     assert ("FL weighted (released) − FL only (released)", "centrality") in parts
 
 
 def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
-    """Accuracy grows with the epochs, so full training that has made as few passes as FL is behind where it ends."""
+    """Accuracy grows with the epochs: full training at as few passes as FL is behind its end."""
     g = gathered(tmp_path, lambda s: (60.0 + s.seed, 60.0 + s.seed))
     by = {
         (v.budget, v.measure): v for v in verdicts(g, "noise_0.4_headline", rules=("centrality",))
@@ -106,9 +110,9 @@ def test_held_out_epoch_is_chosen_without_the_test_set(tmp_path):
     record = g.records["cifar10_robust_agnostic0.4_full_seed0"]
     rows = [dict(row, heldout_acc=100.0 - row["epoch"]) for row in record.curves]
     assert (
-        MEASURES["heldout_top1"](record, rows, g)
+        MEASURES["heldout_top1"].read(record, rows, g)
         == rows[0]["test_top1"]
-        < MEASURES["best_top1"](record, rows, g)
+        < MEASURES["best_top1"].read(record, rows, g)
     )
 
 
@@ -156,8 +160,8 @@ def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
     }
     shuffled = next(v for k, v in found.items() if k.endswith("shuffled within classes"))
     adam = next(v for k, v in found.items() if k.endswith("Adam"))
-    assert (shuffled.comparison.said, shuffled.verdict) == (0.8, REPRODUCED)
-    assert (adam.comparison.said, adam.verdict) == (1.0, NOT_REPRODUCED)
+    assert (shuffled.comparison.published, shuffled.verdict) == (0.8, REPRODUCED)
+    assert (adam.comparison.published, adam.verdict) == (1.0, NOT_REPRODUCED)
 
 
 def test_claims_that_find_nothing_to_compare_are_left_out(tmp_path):
@@ -166,7 +170,7 @@ def test_claims_that_find_nothing_to_compare_are_left_out(tmp_path):
 
 
 def test_every_claim_of_the_file_finds_its_rows(tmp_path):
-    """On the whole study every claim has comparisons, known measures and an order of verdicts that repeats."""
+    """On the whole study every claim has comparisons, known measures and bounds."""
     known = experiments.load("smoke", {"seeds": [0]})
     g = tables.gather(known, write_study(tmp_path, known))
     for claim in claims.load():
@@ -174,6 +178,34 @@ def test_every_claim_of_the_file_finds_its_rows(tmp_path):
         assert set(claim.measures) <= set(MEASURES), claim.key
         low, high = claim.bounds
         assert low < high and (math.isfinite(low) or math.isfinite(high))
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "full"])
+def test_every_name_in_the_claims_is_known(scale):
+    claims.check(experiments.load(scale))
+    claims.check(experiments.load("laptop", directory=Path("results/laptop/study")))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"measures": ["best_topl"]}, "measures must be among best_top1, .*; got 'best_topl'"),
+        ({"budgets": ["minutes"]}, "budgets must be among epochs, .*; got 'minutes'"),
+        ({"rules": ["exact"]}, "rules must be among facility_location, .*; got 'exact'"),
+        ({"group": "noise_cifar"}, "group must be among .*; got 'noise_cifar'"),
+        ({"compare": [["FL wieghted", "full"]]}, "noise_0.4_cifar10 has no row 'FL wieghted'"),
+    ],
+)
+def test_an_unknown_name_is_found_before_anything_runs(tmp_path, change, message):
+    """Also where the study at hand leaves the claim's group out."""
+    shutil.copytree("config", tmp_path / "config")
+    path = tmp_path / "config/claims.yaml"
+    written = yaml.safe_load(path.read_text())
+    written["noise_0.4_headline"] |= change
+    path.write_text(yaml.safe_dump(written))
+    known = experiments.load("smoke", {"groups": ["radius_cifar10"]}, tmp_path / "config")
+    with pytest.raises(experiments.StudyError, match=f"claim noise_0.4_headline: {message}"):
+        claims.check(known)
 
 
 def test_a_row_that_does_not_exist_is_named(tmp_path):
@@ -197,6 +229,22 @@ def test_schema_refuses_unknown_keys():
     validate(yaml.safe_load(open("config/claims.yaml")), "workflow/schemas/claims.schema.yaml")
 
 
+def test_what_may_be_held_equal_is_written_once_more_in_the_schema():
+    schema = yaml.safe_load(Path("workflow/schemas/claims.schema.yaml").read_text())
+    budgets = schema["additionalProperties"]["properties"]["budgets"]["items"]["enum"]
+    assert budgets == list(BUDGETS) == list(verdict_tables.EQUAL)
+
+
+def test_every_measure_has_what_the_report_needs_of_it(tmp_path):
+    g = gathered(tmp_path, weighted(1.0), seeds=(0,))
+    record = next(iter(g.records.values()))
+    for key, measure in MEASURES.items():
+        assert measure.key == key and measure.name and measure.resolution(record) >= 0
+    assert MEASURES["best_top1"].resolution(record) == 100 / 2000  # test images
+    assert MEASURES["covered"].resolution(record) == 1 / POINTS
+    assert MEASURES["seconds"].resolution(record) == 0
+
+
 def test_a_claim_of_several_parts():
     assert claims.combined_verdict([REPRODUCED, REPRODUCED]) == REPRODUCED
     assert claims.combined_verdict([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
@@ -218,6 +266,5 @@ def test_energy_is_judged_where_the_device_reports_it(tmp_path):
         "cifar_less_energy",
     )
     assert len(told) == 8 and {v.verdict for v in told} == {REPRODUCED}
-    assert told[0].estimate.mean == pytest.approx(
-        0.2, abs=0.02
-    )  # 20 % of the points, a constant beside
+    # 20 % of the points, a constant beside
+    assert told[0].estimate.mean == pytest.approx(0.2, abs=0.02)

@@ -4,7 +4,7 @@ import pytest
 from synthetic import write_study
 
 from robustfl.evidence import figures, tables
-from robustfl.evidence.figures import style
+from robustfl.evidence.figures import slides, style
 from robustfl.study import experiments
 
 
@@ -58,8 +58,24 @@ def test_a_method_has_one_colour_in_all_figures(drawn):
     assert len(set(seen.values())) == len(seen) >= 5
 
 
+def test_points_are_means_of_seeds_beside_the_slides(tmp_path):
+    known = experiments.load("smoke", {"seeds": [0, 1], "groups": ["ablations_cifar10"]})
+
+    def accuracy(spec):
+        return (50.0 + 2 * spec.seed - (3 + spec.seed) * (spec.optimizer == "adam"), 40.0)
+
+    gathered = tables.gather(known, write_study(tmp_path, known, accuracy))
+    points = slides.change_points(gathered, known.groups["ablations_cifar10"])
+    adam = [point for point in points if point.row.label == "Adam"]
+    assert [point.series for point in adam] == ["FL only (exact)", "FL only (released)"]
+    for point in adam:  # changes of -3 and -4
+        assert (point.mean, point.published) == (pytest.approx(-3.5), -1.0)
+        assert point.sd == pytest.approx(0.5**0.5)
+    assert not any(point.row.label.startswith("batch 32") for point in points)  # the reference
+
+
 def test_an_added_experiment_gets_curves():
     group = experiments.Group(
         "pair_noise", "Pair noise", "beyond the slides", "cifar10", "robust", ()
     )
-    assert figures.kind(group) == "curves"
+    assert group.figure == "curves"

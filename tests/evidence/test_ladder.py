@@ -18,7 +18,10 @@ FADES = {
 
 
 def plant(folder, scale, seeds, gain):
-    """Records of the ladder's runs; gain(spec) is added to an accuracy that wobbles with the seed."""
+    """Records of the ladder's runs: gain(spec) is added to an accuracy.
+
+    The accuracy wobbles with the seed.
+    """
     known = experiments.load(scale, {"groups": [ladder.GROUP], "seeds": list(range(seeds))})
     for name, spec in known.specs.items():
         best = 50.0 + 0.3 * spec.seed + gain(spec)
@@ -48,7 +51,12 @@ def config(tmp_path):
             "centrality": lambda s, g=FADES[scale]: g + 0.1 * (s.seed % 2),
             "facility_location": lambda s, g=FADES[scale]: -g - 0.1 * (s.seed % 2),
         }
-        plant(tmp_path, scale, seeds, lambda s: gains[s.method](s) if s.method in gains else 0.0)  # noqa: B023
+        plant(
+            tmp_path,
+            scale,
+            seeds,
+            lambda s, gains=gains: gains[s.method](s) if s.method in gains else 0.0,
+        )
     return {"results": str(tmp_path)}
 
 

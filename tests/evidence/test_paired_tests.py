@@ -32,7 +32,10 @@ def test_planted_differences_are_found(truth, verdict):
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_false_positive_rate_is_the_level_s(seeds):
-    """True difference on the bound: each wrong verdict in 2.5 % of 8,000 studies, give or take four standard errors."""
+    """True difference on the bound.
+
+    Each wrong verdict in 2.5 % of 8,000 studies, give or take four standard errors.
+    """
     rng = np.random.default_rng(seeds)
     found = [
         paired_tests.decide(paired_tests.estimate(x), 0, math.inf)
@@ -43,7 +46,10 @@ def test_false_positive_rate_is_the_level_s(seeds):
 
 
 def test_false_positive_rate_of_rounded_accuracies():
-    """Equal means, little noise, 200 test images: agreement by rounding must not look like certainty."""
+    """Equal means, little noise, 200 test images.
+
+    Agreement by rounding must not look like certainty.
+    """
     rng = np.random.default_rng(1)
     step, wrong = 0.5, 0
     for _ in range(3000):

@@ -14,7 +14,10 @@ WANTED = readings.Reading(
 
 @pytest.fixture
 def config(tmp_path):
-    """Records of every run: the planted reading has the slides' numbers, all others are 5 points and more away."""
+    """Records of every run.
+
+    The planted reading has the slides' numbers, all others are 5 points and more away.
+    """
     config = experiments.read_yaml(experiments.CONFIG_DIR / "config.yaml") | {
         "results": str(tmp_path)
     }

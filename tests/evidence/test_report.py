@@ -10,7 +10,8 @@ from pypdf import PdfReader
 from synthetic import write_study
 
 from robustfl.evidence import report, tables
-from robustfl.evidence.report import paragraphs, wording
+from robustfl.evidence.figures import slides
+from robustfl.evidence.report import captions, content, paragraphs, wording
 from robustfl.study import experiments
 
 ALL = ("tables", "figures", "pdf")
@@ -130,9 +131,10 @@ def test_fashion_mnist_noise_is_called_implausible(tmp_path):
 
 @pytest.mark.parametrize("step, words", [(0, "cannot tell"), (10, "show it too")])
 def test_more_noise_that_does_not_hurt_is_told_apart(tmp_path, step, words):
-    noise = lambda s: (
-        80 + step * s.noise_rate + s.seed * (1 if s.noise_rate == 0.4 else -1) * (step == 0)
-    )  # noqa: E731
+    def noise(spec):
+        wobble = spec.seed if spec.noise_rate == 0.4 else -spec.seed
+        return 80 + step * spec.noise_rate + wobble * (step == 0)
+
     assert words in planted(tmp_path, "noise_0.4_fashion_mnist", noise)
 
 
@@ -153,6 +155,51 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
     for rule in ("exact", "released"):
         assert f"The {rule} rule has covered 90 % (every epoch), 70 % (20 selections)" in said
     assert said.count("the slides' 40 % is nearest to 8 selections") == 2
+
+
+def study_with(folder, key, **entry):
+    """The project's study with one group more, at smoke scale."""
+    shutil.copytree("config", folder / "config")
+    path = folder / "config/experiments.yaml"
+    written = yaml.safe_load(path.read_text())
+    about = {"title": "Added", "slide": "none", "dataset": "cifar10", "protocol": "speed"}
+    written["groups"][key] = about | entry
+    path.write_text(yaml.safe_dump(written, sort_keys=False))
+    choice = {"groups": [key], "seeds": [0, 1]}
+    return experiments.load("smoke", choice, folder / "config")
+
+
+RANDOM_ROWS = {f"{percent}%": {"set": {"ratio": percent / 100}} for percent in (20, 40, 60)}
+
+
+@pytest.mark.parametrize("text", ["ratio", "noise", "ablations", "flr", "interval", "analysis"])
+def test_no_sentence_speaks_of_rows_that_a_group_does_not_have(tmp_path, text):
+    known = study_with(
+        tmp_path, "speed_random_cifar10", text=text, set={"method": "random"}, rows=RANDOM_ROWS
+    )
+    gathered = tables.gather(known, write_study(tmp_path, known))
+    paragraph = paragraphs.paragraph(gathered, known.groups["speed_random_cifar10"])
+    for phrase in ("-1 steps", "0 of 0", "exact rule", "released rule", "random subset does"):
+        assert phrase not in paragraph, paragraph
+
+
+def test_a_group_gets_what_it_says_and_not_what_its_key_resembles(tmp_path):
+    known = study_with(tmp_path, "speed_random_cifar10", set={"method": "random"}, rows=RANDOM_ROWS)
+    group = known.groups["speed_random_cifar10"]
+    gathered = tables.gather(known, write_study(tmp_path, known))
+    report_json = content.content(gathered, [])
+    (section,) = report_json["sections"]
+    assert section["paragraph"].startswith("The slides have no number for this group; 20% reaches")
+    assert section["figure"]["caption"] == captions.CAPTIONS["curves"]
+    assert section["table"]["rows"][0][0] == "20%"  # the only row of its label
+    assert (group.figure, report_json["cost"]["table"]["rows"]) == ("curves", [])
+
+
+def test_what_a_group_may_say_is_what_there_is():
+    schema = yaml.safe_load(Path("workflow/schemas/experiments.schema.yaml").read_text())
+    keys = schema["properties"]["groups"]["additionalProperties"]["properties"]
+    assert set(keys["figure"]["enum"]) == set(slides.PLOTS) == set(captions.CAPTIONS)
+    assert set(keys["text"]["enum"]) == set(paragraphs.PARAGRAPHS)
 
 
 def test_words_for_numbers():
@@ -212,8 +259,12 @@ def test_verdicts_open_the_report_and_lead_to_their_runs(smoke):
 def test_headlines_say_what_each_rule_s_runs_found(tmp_path):
     known = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2]})
     gain = {"facility_location": -3, "centrality": 3}
-    better = lambda s: 50 + s.seed + (gain.get(s.method, 0) + 0.1 * s.seed) * (s.weights == "ball")  # noqa: E731
-    config = write_study(tmp_path, known, lambda s: (better(s),) * 2)
+
+    def accuracy(spec):
+        better = gain.get(spec.method, 0) + 0.1 * spec.seed
+        return (50 + spec.seed + better * (spec.weights == "ball"),) * 2
+
+    config = write_study(tmp_path, known, accuracy)
     make_all(known, config, tmp_path / "summary.pdf")
     said = json.loads((tmp_path / "results/laptop/tables/report.json").read_text())["verdicts"][
         "headlines"

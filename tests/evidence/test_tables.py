@@ -35,9 +35,8 @@ def test_ours_theirs_and_the_difference(planted):
         assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(
             44.0 - 85.16
         )
-        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(
-            0.55
-        )  # 1 warm-up epoch of 4, ratio 0.4
+        # 1 warm-up epoch of 4, ratio 0.4
+        assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(0.55)
     assert full.seconds == 3.5 and full.seeds == 3
     assert full.runs.split() == [f"cifar10_robust_agnostic0.4_full_seed{s}" for s in range(3)]
 
@@ -52,12 +51,33 @@ def test_a_baseline_gets_no_number_of_the_slides(planted):
 
 def test_ablations_are_changes_from_their_own_first_row(tmp_path):
     known = experiments.load("smoke", {"groups": ["ablations_cifar10"]})
-    plant = lambda s: (40.0 + 5 * (s.method == "centrality") - (s.optimizer == "adam"),) * 2  # noqa: E731
+
+    def plant(spec):
+        return (40.0 + 5 * (spec.method == "centrality") - (spec.optimizer == "adam"),) * 2
+
     frame = tables.group_table(
         tables.gather(known, write_study(tmp_path, known, plant)), known.groups["ablations_cifar10"]
     )
     adam = frame[frame.row == "Adam"]
     assert list(adam.best_change) == [-1.0, -1.0] and list(adam.slides_change) == [-1.0, -1.0]
+
+
+def test_a_row_is_found_or_none_is():
+    group = experiments.load("smoke", {"groups": ["speed_cifar10"]}).groups["speed_cifar10"]
+    assert tables.row_of(group, "20%", "random").method == "random"
+    assert tables.row_of(group, "100%", "random") is None
+    assert tables.row_of(group, "20%") is None  # three rows have the label
+    noise = experiments.load("smoke", {"groups": [GROUP]}).groups[GROUP]
+    assert tables.row_of(noise, "full", "centrality") is None
+    assert tables.row_under(noise, "full", "centrality") is tables.row_of(noise, "full")
+
+
+def test_a_label_names_its_selector_where_it_does_not_tell():
+    known = experiments.load("smoke", {"groups": [GROUP, "speed_cifar10"]})
+    labels = [tables.display_label(row) for row in known.groups["speed_cifar10"].rows]
+    assert {"20% (exact)", "20% (released)", "20% (random)"} <= set(labels)
+    assert len(labels) == len(set(labels))
+    assert "random" in [tables.display_label(row) for row in known.groups[GROUP].rows]
 
 
 def test_csv_files_hold_the_same(planted, tmp_path):

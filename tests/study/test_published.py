@@ -1,4 +1,4 @@
-"""Committed records (results/laptop, results/full) say what their tables and report say."""
+"""Committed records (results/laptop, results/full) agree with their committed tables and report."""
 
 import json
 import re
@@ -57,7 +57,10 @@ def test_the_readme_says_what_the_laptop_report_says():
 
 
 def test_at_the_laptop_scale_wrong_labels_are_memorised():
-    """Training on all points at noise 0.4 loses at least 3 points of its best accuracy."""
+    """Training on all points at noise 0.4 loses at least 3 points of its best accuracy.
+
+    At least three seeds.
+    """
     group = published("laptop").groups["noise_0.4_cifar10"]
     records = tables.gather(published("laptop"), {"results": str(RESULTS)}).runs_of(
         tables.row_of(group, "full")

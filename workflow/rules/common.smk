@@ -7,6 +7,7 @@ from functools import lru_cache
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
+from robustfl.evidence import claims
 from robustfl.execution.cli import spec_words as handed_on
 from robustfl.study import experiments as study
 from robustfl.study import packed
@@ -18,6 +19,7 @@ for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
 STUDY = study.load(config=config)
+claims.check(STUDY)
 # a run with a packed record of the study's spec is done: its folder is neither made nor asked for
 RUNS_OF = f"{config['results']}/{STUDY.scale}/runs"
 FOLDERS = {f"{RUNS_OF}/{name}": spec for name, spec in STUDY.specs.items()}

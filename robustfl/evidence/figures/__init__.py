@@ -1,6 +1,7 @@
-"""Every plot of the slides, and diagnostics of the selections, as SVG files whose bytes follow from the records alone.
+"""Every plot of the slides, and diagnostics of the selections, as SVG files.
 
-names() needs the study only, so that the workflow knows the files before anything has run; draw() needs the records.
+Their bytes follow from the records alone. names() needs the study only, so that the workflow knows
+the files before anything has run; draw() needs the records.
 """
 
 from __future__ import annotations
@@ -14,29 +15,22 @@ if TYPE_CHECKING:
     from robustfl.evidence.tables import StudyRecords
 
 
-def kind(group: Group) -> str:
-    """Which plot stands beside a group's table: set_cover | ratio | ablations | analysis | curves."""
-    for key, name in (
-        ("set_cover", "set_cover"),
-        ("speed", "ratio"),
-        ("ablations", "ablations"),
-        ("analysis", "analysis"),
-    ):
-        if group.key.startswith(key):
-            return name
-    return "curves"
-
-
 def diagnosed(study: Study, group: Group) -> bool:
-    """Whether a group gets a figure of its selections: some run selects again and again by what the model says."""
-    if kind(group) not in ("ratio", "curves"):
+    """Whether a group gets a figure of its selections.
+
+    It does if some run selects again and again by what the model says.
+    """
+    if group.figure not in ("ratio", "curves"):
         return False
     specs = [study.specs[row.names[0]] for row in group.rows]
     return any(s.method not in ("full", "random") or s.weights != "uniform" for s in specs)
 
 
 def noisy(study: Study, group: Group) -> bool:
-    """Whether some run of the group selects a part again and again under label noise: its picks can be right or wrong."""
+    """Whether some run of the group selects a part again and again under label noise.
+
+    The picks of such a run can be right or wrong.
+    """
     specs = [study.specs[row.names[0]] for row in group.rows]
     parts = [s for s in specs if s.noise != "none" and s.method != "full" and not s.pretrained]
     return any(s.epochs - s.warmup > s.every for s in parts)
@@ -70,6 +64,6 @@ def draw(gathered: StudyRecords, folder: Path) -> None:
         "picks": picked_images.images,
     }
     for key, group in gathered.study.groups.items():
-        style.save(slides.PLOTS[kind(group)], gathered, group, folder / f"{key}.svg")
+        style.save(slides.PLOTS[group.figure], gathered, group, folder / f"{key}.svg")
         for extra in extras(gathered.study, group):
             style.save(kinds[extra], gathered, group, folder / f"{extra}_{key}.svg")

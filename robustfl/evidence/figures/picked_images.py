@@ -1,4 +1,7 @@
-"""Whom a rule picks: how clean its picks are class by class, and the images it picks most and least often."""
+"""Which points a rule picks: how clean the picks of each class are, and the extreme images.
+
+The extreme images are those picked most and least often.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,14 @@ SHOWN = 6  # images of each kind in a strip
 
 def chosen(gathered: StudyRecords, group: Group) -> list[tuple[Row, Record]]:
     """The rows whose first seed selects again and again under label noise."""
-    return [(row, held) for row in group.rows if (held := gathered.runs_of(row)[0]).picks["most"]]
+    return [(row, run) for row in group.rows if (run := gathered.runs_of(row)[0]).picks["most"]]
 
 
 def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
-    """One panel a row: class against epoch, colour = share of the picks whose given label is true; first seed."""
+    """One panel per row: class against epoch, of the first seed.
+
+    The colour is the share of the picks whose given label is true.
+    """
     rows = chosen(gathered, group)
     wide = min(3, len(rows)) or 1
     high = -(-len(rows) // wide) or 1
@@ -35,10 +41,10 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     looks = style.looks(gathered, group)
     for axes in grid.ravel()[len(rows) :]:
         axes.set_axis_off()
-    for axes, (row, held) in zip(grid.ravel(), rows):
-        epochs = sorted({int(c["epoch"]) for c in held.classes})
+    for axes, (row, run) in zip(grid.ravel(), rows):
+        epochs = sorted({int(c["epoch"]) for c in run.classes})
         share = np.full((len(names), len(epochs)), np.nan)
-        for c in held.classes:
+        for c in run.classes:
             if c["label_precision"] is not None:
                 share[int(c["class"]), epochs.index(int(c["epoch"]))] = 100 * c["label_precision"]
         extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(names) - 0.5, -0.5)
@@ -60,37 +66,39 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
 
 
 def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
-    """One strip a row: the images picked most often, then those picked least often; first seed. Above each its given class and how
-    often it was picked; a thick frame and `not` mark a false label."""
+    """One strip per row: the images picked most often, then those picked least often.
+
+    They are of the first seed. Above each image stand its given class and how often it was picked;
+    a thick frame and `not` mark a false label.
+    """
     rows = chosen(gathered, group)
     high = 0.3 + 0.95 * len(rows)
     figure.set_size_inches(style.WIDTH, high)
-    figure.get_layout_engine().set(
-        h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high)
-    )  # room for the first row's title
+    # room for the first row's title
+    figure.set_layout_engine("constrained", h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))
     names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
     widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
     grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes_row, (row, held) in zip(grid, rows):
+    for axes_row, (row, run) in zip(grid, rows):
         shown = [*axes_row[:SHOWN], *axes_row[SHOWN + 1 :]]
         for axes, text in (
             (shown[0], f"{looks[row].label}: most often"),
             (shown[SHOWN], "least often"),
         ):
-            axes.text(0, 1.5, text, transform=axes.transAxes).set_in_layout(
-                False
-            )  # else it widens one image's column
-        for axes, point in zip(shown, held.picks["most"][:SHOWN] + held.picks["least"][:SHOWN]):
+            title = axes.text(0, 1.5, text, transform=axes.transAxes)
+            title.set_in_layout(False)  # else it widens one image's column
+        for axes, point in zip(shown, run.picks["most"][:SHOWN] + run.picks["least"][:SHOWN]):
             raw = zlib.decompress(base64.b64decode(point["pixels"]))
-            pixels = np.frombuffer(raw, np.uint8).reshape(held.picks["shape"])
+            pixels = np.frombuffer(raw, np.uint8).reshape(run.picks["shape"])
             axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
             false = point["given"] != point["true"]
             axes.text(
                 0.5,
                 1.04,
-                f"{'not ' * false}{names[point['given']]}\n{point['count']} of {held.picks['selections']}",
+                f"{'not ' * false}{names[point['given']]}\n{point['count']} of "
+                f"{run.picks['selections']}",
                 transform=axes.transAxes,
                 ha="center",
                 va="bottom",

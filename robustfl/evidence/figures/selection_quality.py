@@ -1,4 +1,7 @@
-"""Why a method does what it does: how clean its selection is, how much it moves, how well it stands for all points."""
+"""Why a method does what it does, in curves of its selections.
+
+They show how clean a selection is, how much it moves, how well it stands for all points.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ ALWAYS = (
 
 
 def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
-    """One panel a measure, one line a row; label panels only under label noise, and no panel where nothing differs."""
+    """One panel per measure, one line per row.
+
+    There are label panels only under label noise, and no panel where nothing differs.
+    """
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
     panels = [
         (text, found)
@@ -54,7 +60,10 @@ def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
 def series(
     gathered: StudyRecords, group: Group, column: str, rest: bool
 ) -> dict[Row, tuple[np.ndarray, np.ndarray]]:
-    """(epochs,) and (seeds, epochs) in % of each row that has values of the column; {} where all rows say one thing."""
+    """(epochs,) and (seeds, epochs) in % of each row that has values of the column.
+
+    {} where all rows have the same values.
+    """
     found = {}
     for row in group.rows:
         epochs, y = over_epochs(gathered, row, column, 100.0)

@@ -1,4 +1,7 @@
-"""How a row looks in every figure: colour is what is trained on, line style the greedy rule, shade the setting."""
+"""How a row looks in every figure.
+
+Colour is what is trained on, line style the greedy rule, shade the setting.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -40,7 +44,7 @@ COLOURS = {  # Okabe and Ito, "Color Universal Design" (2008): apart for every k
 OTHERS = ("#1B7837", "#4D4D4D", "#A6761D", "#2B3A8C")  # selectors that are not named above
 DASHES = {"facility_location": "-", "centrality": (0, (4, 1.5)), "random": (0, (1, 1.2))}
 MARKERS = "os^DvPX<>"
-SLIDES = {
+SLIDES: dict[str, Any] = {
     "marker": "x",
     "color": "#000000",
     "linestyle": "none",
@@ -78,6 +82,7 @@ class Look:
     marker: str
 
     def line(self) -> dict:
+        """Arguments of matplotlib's plot."""
         return {
             "color": self.colour,
             "linestyle": self.dashes,
@@ -87,7 +92,10 @@ class Look:
 
 
 def approach(spec: RunSpec) -> str:
-    """What the slides call the way a run picks and weights its points; a baseline keeps its selector's name."""
+    """What the slides call the way a run picks and weights its points.
+
+    A baseline keeps its selector's name.
+    """
     weighted = spec.weights != "uniform"
     if spec.steps != "plain":
         return spec.steps.replace("_", " ")
@@ -101,7 +109,10 @@ def approach(spec: RunSpec) -> str:
 
 
 def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
-    """The look of each row; rows alike in approach and line style get shades, dark to light, in the table's order."""
+    """The look of each row.
+
+    Rows alike in approach and line style get shades, dark to light, in the table's order.
+    """
     specs = {row: gathered.study.specs[row.names[0]] for row in group.rows}
     others = sorted({approach(s) for s in specs.values()} - set(COLOURS))
     colours = COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
@@ -117,6 +128,7 @@ def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
 
 
 def dashes(spec: RunSpec) -> object:
+    """The line style: dashed for the released rule and for radii in class medians."""
     if spec.radius_unit == "median" and spec.weights == "ball":
         return DASHES["centrality"]
     return DASHES.get(spec.method, "-")
@@ -135,9 +147,8 @@ def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
 def legend(figure: Figure, handles: list, labels: list[str], columns: int = 4) -> None:
     """One legend under all panels, where it covers no data."""
     labels = [textwrap.fill(label, 34) for label in labels]
-    columns = min(
-        columns, len(labels), 110 // (max(map(len, labels)) + 5)
-    )  # characters that fit beside each other
+    beside = 110 // (max(map(len, labels)) + 5)  # 110 characters fit beside each other
+    columns = min(columns, len(labels), beside)
     figure.legend(
         handles,
         labels,
@@ -159,7 +170,10 @@ def save(
 
 
 def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
-    """Draw one figure and write it whole. Same records, same bytes: fixed salt, no date, text as paths."""
+    """Draw one figure and write it whole.
+
+    Same records, same bytes: fixed salt, no date, text as paths.
+    """
     with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
         figure = Figure(layout="constrained")
         canvas = FigureCanvasSVG(figure)

@@ -20,8 +20,8 @@ class ReportError(RuntimeError):
 def make(what: str, study: Study, config: dict, out: Path) -> None:
     """Make one part: `tables` and `figures` from the records, `pdf` (at `out`) from the other two.
 
-    Raises RecordError for a record that is absent, broken or not the study's, before anything is written; ReportError
-    when the tables or figures a PDF needs are absent or of another study.
+    Raises RecordError for a record that is absent, broken or not the study's, before anything is
+    written; ReportError when the tables or figures a PDF needs are absent or of another study.
     """
     folder = Path(config["results"]) / study.scale
     if what == "tables":
@@ -36,33 +36,41 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
 
 
 def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
-    """{group}.csv, runs.csv, verdicts.csv, verdicts.md and report.json, which the PDF is laid out from."""
+    """{group}.csv, runs.csv, verdicts.csv, verdicts.md and report.json, the source of the PDF."""
     from robustfl.evidence import claims
     from robustfl.evidence.report import content, verdict_tables
 
     judged = claims.verdicts(gathered)
-    said = content.content(gathered, judged)
+    report = content.content(gathered, judged)
     tables.write(gathered, folder)
     verdict_tables.write(judged, gathered, folder)
     write_atomically(
         folder / "report.json",
-        json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     )
 
 
 def keep_study(known: Study, config: dict, folder: Path) -> None:
-    """The YAML files that the tables were made from, beside them: a published study stands by itself."""
+    """Copy the YAML files that the tables were made from beside them.
+
+    A published study so stands by itself.
+    """
     if known.directory.resolve() != folder.resolve():
         for name, text in snapshot(known, config).items():
             write_atomically(folder / name, text)
 
 
 def make_pdf(study: Study, folder: Path, out: Path) -> None:
-    """Lay out summary.typ with the fonts typst carries: no system font, no network, no date, so the bytes repeat."""
-    said = _read(folder / "tables" / "report.json")
-    if (said["scale"], [s["key"] for s in said["sections"]]) != (study.scale, list(study.groups)):
+    """Lay out summary.typ with the fonts that typst carries.
+
+    There is no system font, no network and no date in it, so the bytes repeat.
+    """
+    report = _read(folder / "tables" / "report.json")
+    keys = [section["key"] for section in report["sections"]]
+    if (report["scale"], keys) != (study.scale, list(study.groups)):
         raise ReportError(
-            f"{folder}/tables/report.json must be of this study's groups; run `robustfl report tables` again"
+            f"{folder}/tables/report.json must be of this study's groups; run `robustfl report "
+            "tables` again"
         )
     drawn = [folder / "figures" / f"{name}.svg" for name in figures.names(study)]
     absent = [str(path) for path in drawn if not path.exists()]

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from robustfl.evidence import figures
 from robustfl.study.experiments import Group
 
 CAPTIONS = {
     "curves": (
-        "Test accuracy after each epoch, top-1 (left) and top-5 (right): mean over seeds, band one standard "
-        "deviation. Dashed lines are the released greedy rule or, for radii, class medians. Look at whether a line "
-        "stays up at the end: a peak that falls again is label noise being learnt."
+        "Test accuracy after each epoch, top-1 (left) and top-5 (right): mean over seeds, band "
+        "one standard deviation. Dashed lines are the released greedy rule or, for radii, class "
+        "medians. Look at whether a line stays up at the end: a peak that falls again is label "
+        "noise being learnt."
     ),
     "ratio": (
-        "Best test accuracy (left) and data covered (right) against the facility ratio; crosses are the slides'. "
-        "Look at which rule lies on the crosses at the right, and how far the random subset is from either at the "
-        "left."
+        "Best test accuracy (left) and data covered (right) against the facility ratio; crosses "
+        "are the slides'. Look at which rule lies on the crosses at the right, and how far the "
+        "random subset is from either at the left."
     ),
     "analysis": (
-        "Training accuracy (left) and test accuracy (right), over epochs (top) and over backward passes (bottom). "
-        "Look at the first epochs: a line above the black one trains faster; the lower row takes away the advantage "
-        "of a cheaper epoch."
+        "Training accuracy (left) and test accuracy (right), over epochs (top) and over backward "
+        "passes (bottom). Look at the first epochs: a line above the black one trains faster; "
+        "the lower row takes away the advantage of a cheaper epoch."
     ),
     "ablations": (
-        "Change of the best test accuracy from the reference row of the same rule; crosses are the slides'. Look at "
-        "the side of the zero line first, at the size second."
+        "Change of the best test accuracy from the reference row of the same rule; crosses are "
+        "the slides'. Look at the side of the zero line first, at the size second."
     ),
     "set_cover": (
-        "Best test accuracy of each row; crosses are the slides'. Look at gradient against feature space at the same "
-        "count."
+        "Best test accuracy of each row; crosses are the slides'. Look at gradient against "
+        "feature space at the same count."
     ),
 }
 
 
 def caption(group: Group) -> str:
-    return CAPTIONS[figures.kind(group)]
+    """The caption of a group's figure."""
+    return CAPTIONS[group.figure]

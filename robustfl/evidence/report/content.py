@@ -1,4 +1,7 @@
-"""What the report says, as plain data: report.json, which summary.typ lays out without computing anything."""
+"""What the report says, as plain data: report.json.
+
+summary.typ lays it out without computing anything.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
 from robustfl.evidence.report.wording import join_with_and, with_sign
 from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, group_table
 from robustfl.study.experiments import Group, open_settings
+from robustfl.study.record import Record
 
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
@@ -26,13 +30,13 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
         "verdicts": verdict_tables.summary(judged)
         | {
             "headlines": verdict_tables.headlines(judged),
-            "said": verdict_tables.said(judged),
+            "said": verdict_tables.sentences(judged),
             "details": verdict_tables.details(judged, gathered),
         },
         "cost": {
             "table": cost.table(gathered),
             "paragraph": cost.paragraph(gathered),
-            "energy": cost.energy_told(gathered),
+            "energy": cost.reports_energy(gathered),
         },
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": [[o.where, o.setting, o.reason] for o in open_settings(study.directory)],
@@ -51,8 +55,9 @@ def sizes(gathered: StudyRecords) -> str:
             r = gathered.runs_of(row)[0]
             p = r.metrics["provenance"]
             seen[f"{DATASETS.get(g.dataset, g.dataset)}, {g.protocol} protocol"] = (
-                f"{r.spec.model}, {r.spec.epochs} epochs, {p['train_points'] + p['heldout_points']:,} training and "
-                f"{p['test_points']:,} test images"
+                f"{r.spec.model}, {r.spec.epochs} epochs, "
+                f"{p['train_points'] + p['heldout_points']:,} training and {p['test_points']:,} "
+                "test images"
             )
     return "; ".join(f"{k}: {v}" for k, v in seen.items())
 
@@ -78,12 +83,15 @@ def facts(gathered: StudyRecords) -> list[list[str]]:
     ]
 
 
-def device(r) -> str:
+def device(r: Record) -> str:
+    """The device of a run and the threads it used."""
     p = r.metrics["provenance"]
-    return f"{p['device_name']} ({p['device'].upper()}), {p['threads']} thread{'s' * (p['threads'] != 1)}"
+    threads = f"{p['threads']} thread{'s' * (p['threads'] != 1)}"
+    return f"{p['device_name']} ({p['device'].upper()}), {threads}"
 
 
 def duration(seconds: float) -> str:
+    """Seconds in the largest unit that there are two of."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -91,30 +99,32 @@ def duration(seconds: float) -> str:
 
 
 def protocols(gathered: StudyRecords) -> list[str]:
-    """One sentence a protocol: the setting most of its runs share, from the specs that ran."""
+    """One sentence per protocol: the setting most of its runs share, from the specs that ran."""
     specs: dict[str, list] = {}
     for g in gathered.study.groups.values():
         specs.setdefault(g.protocol, []).extend(
             gathered.study.specs[row.names[0]] for row in g.rows
         )
-    return [protocol(name, held) for name, held in specs.items()]
+    return [protocol(name, own) for name, own in specs.items()]
 
 
 def protocol(name: str, specs: list) -> str:
+    """One protocol in a sentence: of each setting the value that most specs have."""
+
     def usual(key: str):
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
-    at = [str(m) for m in usual("milestones")]
+    drops = [str(m) for m in usual("milestones")]
     rates = (
-        f", times {usual('gamma'):g} after epoch{'s' * (len(at) > 1)} {join_with_and(at)}"
-        if at
+        f", times {usual('gamma'):g} after epoch{'s' * (len(drops) > 1)} {join_with_and(drops)}"
+        if drops
         else ", constant"
     )
     warm = max(s.warmup for s in specs)
     return (
         f"{name}: {usual('model')}, {usual('epochs')} epochs, batch {usual('batch_size')}, "
-        f"{usual('optimizer').upper()} with learning rate {usual('lr'):g}{rates}, momentum {usual('momentum'):g}, "
-        f"weight decay {usual('weight_decay'):g}"
+        f"{usual('optimizer').upper()} with learning rate {usual('lr'):g}{rates}, momentum "
+        f"{usual('momentum'):g}, weight decay {usual('weight_decay'):g}"
         + (f", the whole set for the first {warm} epoch{'s' * (warm > 1)}" if warm else "")
         + f", {100 * usual('holdout'):g} % of the training set held out, a new selection every "
         + (f"{usual('every')} epochs" if usual("every") > 1 else "epoch")
@@ -122,12 +132,18 @@ def protocol(name: str, specs: list) -> str:
 
 
 def section(gathered: StudyRecords, group: Group) -> dict:
-    """One group: heading, paragraph, table, figure and, where runs select again and again, their diagnostics."""
-    told = {
-        "diagnostics": f"{group.title}: what is selected.",
-        "classes": f"{group.title}: how clean the picks of each class are, epoch by epoch (first seed). Look for classes a rule fails on.",
-        "picks": f"{group.title}: the images picked most and least often (first seed), with their given class and how often they "
-        "were picked. A frame marks a false label: on the left it is what a rule keeps by mistake, on the right what it rightly drops.",
+    """One group: heading, paragraph, table and figure.
+
+    Where runs select again and again, diagnostics of their selections follow.
+    """
+    title = group.title
+    captions_of = {
+        "diagnostics": f"{title}: what is selected.",
+        "classes": f"{title}: how clean the picks of each class are, epoch by epoch (first "
+        "seed). Look for classes a rule fails on.",
+        "picks": f"{title}: the images picked most and least often (first seed), with their "
+        "given class and how often they were picked. A frame marks a false label: on the left it "
+        "is what a rule keeps by mistake, on the right what it rightly drops.",
     }
     return {
         "key": group.key,
@@ -137,7 +153,7 @@ def section(gathered: StudyRecords, group: Group) -> dict:
         "table": table(gathered, group),
         "figure": {"file": f"{group.key}.svg", "caption": captions.caption(group)},
         "diagnostics": [
-            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": told[kind]}
+            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": captions_of[kind]}
             for kind in figures.extras(gathered.study, group)
         ],
     }
@@ -191,12 +207,13 @@ def table(gathered: StudyRecords, group: Group) -> dict:
 
 
 def seconds_text(value: float) -> str:
+    """Seconds with a digit after the point below 100."""
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def provenance(gathered: StudyRecords) -> list[list[str]]:
     """[what, its values over all runs, with counts where they differ]."""
-    said = []
+    lines = []
     for key in (
         "package",
         "commit",
@@ -213,14 +230,17 @@ def provenance(gathered: StudyRecords) -> list[list[str]]:
             if len(counts) == 1
             else join_with_and([f"{v} ({n} runs)" for v, n in sorted(counts.items())])
         )
-        said.append([key.replace("_", " "), text])
-    said.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
+        lines.append([key.replace("_", " "), text])
+    lines.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
     precision = sorted({r.precision for r in gathered.records.values()})
-    return [*said, ["precision", join_with_and(precision)]]
+    return [*lines, ["precision", join_with_and(precision)]]
 
 
 def noise(gathered: StudyRecords) -> list[list[str]]:
-    """[data set, kind, rate asked, rate measured, seed, hash of the labels], one line a drawing of label noise."""
+    """One line per drawing of label noise.
+
+    It is [data set, kind, rate asked, rate measured, seed, hash of the labels].
+    """
     seen = {}
     for r in gathered.records.values():
         s, p = r.spec, r.metrics["provenance"]
@@ -245,7 +265,10 @@ def hashes(gathered: StudyRecords) -> list[list[str]]:
 
 
 def run_list(gathered: StudyRecords) -> list[list[str]]:
-    """[run name without its seed, seeds, spec hashes' first 8 digits]; verdicts.details counts in this order from 1."""
+    """[run name without its seed, seeds, spec hashes' first 8 digits] of every run.
+
+    verdict_tables.details counts in this order from 1.
+    """
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():
         runs.setdefault(verdict_tables.base(name), []).append(r)

@@ -1,8 +1,10 @@
-"""What each method costs beside full training: passes, seconds, and what the selection itself takes of them."""
+"""What each method costs beside full training, in passes and seconds.
+
+The paragraph says what the selection itself takes of them.
+"""
 
 from __future__ import annotations
 
-from robustfl.evidence import figures
 from robustfl.evidence.figures.style import approach
 from robustfl.evidence.report.wording import join_with_and
 from robustfl.evidence.tables import (
@@ -13,20 +15,16 @@ from robustfl.evidence.tables import (
     mean,
     values,
 )
-from robustfl.study.experiments import Group, Row
+from robustfl.study.experiments import Row
 from robustfl.study.record import Record
 
 
-def counted(group: Group) -> bool:
-    """Groups whose cost matters: the ratios, set cover, the noise comparisons and the baselines beside them."""
-    return figures.kind(group) in ("ratio", "set_cover") or group.key.startswith(
-        ("noise", "baselines")
-    )
-
-
 def table(gathered: StudyRecords) -> dict:
-    """One line a row: passes in per cent of full training's, seconds, their ratio to full training where it ran, and energy
-    where the device reports it."""
+    """One line per row of each group that says `cost: true`.
+
+    It has passes in per cent of full training's, seconds, their ratio to full training where it
+    ran, and energy where the device reports it.
+    """
     columns = [
         "Group",
         "Row",
@@ -40,19 +38,20 @@ def table(gathered: StudyRecords) -> dict:
     ]
     rows = []
     for group in gathered.study.groups.values():
-        if counted(group):
+        if group.cost:
             rows += [[group.title, *line(gathered, row)] for row in group.rows]
-    if not energy_told(gathered):
+    if not reports_energy(gathered):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return {"columns": columns, "rows": _once(rows)}
 
 
-def energy_told(gathered: StudyRecords) -> bool:
+def reports_energy(gathered: StudyRecords) -> bool:
     """Whether a device of these runs reports energy."""
     return any(r.metrics["energy"] is not None for r in gathered.records.values())
 
 
 def line(gathered: StudyRecords, row: Row) -> list[str]:
+    """The cells of one row."""
     records = gathered.runs_of(row)
     whole = [full_cost(r.spec, r) for r in records]
     forward = 100 * sum(r.metrics["forwards"] for r in records) / sum(whole)
@@ -72,16 +71,19 @@ def line(gathered: StudyRecords, row: Row) -> list[str]:
 
 
 def mean_seconds(records: list[Record], *parts: str) -> float:
+    """Seconds of the parts together, mean over the records."""
     return sum(r.metrics["seconds"][p] for r in records for p in parts) / len(records)
 
 
 def of_full(gathered: StudyRecords, row: Row) -> float | None:
-    """Seconds of selecting and training over those of the same run on the whole set; None where the study has none."""
+    """Seconds of selecting and training over those of the same run on the whole set.
+
+    None where the study has none.
+    """
     wanted = {r.spec.pretraining().hash for r in gathered.runs_of(row)}
     plain = [r for r in gathered.records.values() if approach(r.spec) == "full"]
-    full = [
-        r for r in plain if r.spec.pretraining().hash in wanted
-    ]  # a warm-up changes nothing of a run on the whole set
+    # a warm-up changes nothing of a run on the whole set
+    full = [r for r in plain if r.spec.pretraining().hash in wanted]
     if not full:
         return None
     return mean_seconds(gathered.runs_of(row), "select", "train") / mean_seconds(
@@ -90,28 +92,29 @@ def of_full(gathered: StudyRecords, row: Row) -> float | None:
 
 
 def paragraph(gathered: StudyRecords) -> str:
-    """What the selection takes of the time, and from which ratio on a subset is no longer cheaper."""
-    said = []
+    """At how many ratios a subset is cheaper than full training, selection included."""
+    sentences = []
     for group in gathered.study.groups.values():
-        if figures.kind(group) != "ratio":
+        if group.text != "ratio":
             continue
-        shares = {
-            row: of_full(gathered, row) for row in group.rows if row.method in GREEDY_VARIANTS
-        }
-        if not shares or None in shares.values():
+        rows = [row for row in group.rows if row.method in GREEDY_VARIANTS]
+        shares = {row: s for row in rows if (s := of_full(gathered, row)) is not None}
+        if not rows or len(shares) < len(rows):
             continue
         parts = []
         for method, rule in GREEDY_VARIANTS.items():
-            cheaper = [row.label for row in shares if row.method == method and shares[row] < 1]
-            count = sum(row.method == method for row in shares)
-            parts.append(
-                f"with the {rule} rule at {len(cheaper)} of {count} ratios"
-                + (f" ({join_with_and(cheaper)})" if cheaper else "")
-            )
-        said.append(
-            f"{group.title}: selecting and training take less time than full training {join_with_and(parts)}."
+            mine = [row for row in rows if row.method == method]
+            cheaper = [row.label for row in mine if shares[row] < 1]
+            if mine:
+                parts.append(
+                    f"with the {rule} rule at {len(cheaper)} of {len(mine)} ratios"
+                    + (f" ({join_with_and(cheaper)})" if cheaper else "")
+                )
+        sentences.append(
+            f"{group.title}: selecting and training take less time than full training "
+            f"{join_with_and(parts)}."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _once(rows: list[list[str]]) -> list[list[str]]:

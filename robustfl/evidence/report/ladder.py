@@ -1,8 +1,12 @@
-"""The ladder as a table, a page and a figure: {results}/ladder/ladder.csv, ladder.md and ladder.svg."""
+"""The ladder as a table, a page and a figure.
+
+{results}/ladder/ladder.csv, ladder.md and ladder.svg.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,15 +26,20 @@ COLOURS = {  # by label; the released rule is dashed, as everywhere
     "weighted only, 0.5 medians": "#009E73",
     "FL weighted": "#D55E00",
 }
-SPREAD = 0.03  # share of the axis' logarithm by which lines stand apart, so that their bars do not cover each other
+# share of the axis' logarithm by which lines stand apart, so that no bar covers another
+SPREAD = 0.03
 
 
 def make(config: dict, folder: Path) -> None:
-    """Write the three files into `folder`. Raises RecordError; ValueError where no run of the ladder is finished."""
+    """Write the three files into `folder`.
+
+    Raises RecordError; ValueError where no run of the ladder is finished.
+    """
     rungs = ladder.climb(config)
     if not rungs:
         raise ValueError(
-            f"results must hold a finished run of the ladder; {config['results']} has none: make evidence"
+            f"results must hold a finished run of the ladder; {config['results']} has none: make "
+            "evidence"
         )
     found = ladder.steps(rungs)
     write_atomically(
@@ -42,7 +51,10 @@ def make(config: dict, folder: Path) -> None:
 
 
 def table(found: list[Step]) -> pd.DataFrame:
-    """One line a step; differences in points, with the 95 % interval over seeds (empty with one seed)."""
+    """One line per step: differences in points, with the 95 % interval over seeds.
+
+    The interval is empty with one seed.
+    """
     return pd.DataFrame(
         {
             "images": step.images,
@@ -60,27 +72,33 @@ def table(found: list[Step]) -> pd.DataFrame:
 
 
 def draw(figure: Figure, found: list[Step]) -> None:
-    """Differences from the random subset and from full training, last and best epoch, against the images."""
+    """Differences from the random subset and from full training against the number of images.
+
+    The panels are of the last and of the best epoch.
+    """
     figure.set_size_inches(style.WIDTH, 5.2)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    rows, drawn = ladder.rows_shown(found), {}
+    rows = ladder.rows_shown(found)
+    drawn: dict[str, Any] = {}
     for line, reference in zip(panels, REFERENCES):
         for axes, measure in zip(line, MEASURES):
             axes.axhline(0, color="#444444", linewidth=0.8, zorder=1)
-            mine = [*rows, *(other for other in REFERENCES if other != reference)]
-            for at, row in enumerate(mine):
+            shown = [*rows, *(other for other in REFERENCES if other != reference)]
+            for i, row in enumerate(shown):
                 climbed = ladder.of_row(found, row, reference, measure)
                 if climbed:
-                    drawn[row] = _line(axes, climbed, 1 + SPREAD * (at - len(mine) / 2))
-                said = [step for step in climbed if step.slides is not None]
-                if said:
-                    at_top = max(said, key=lambda step: step.images)
-                    colour = COLOURS[at_top.label]
-                    axes.plot(
-                        50_000, at_top.slides, **(style.SLIDES | {"color": colour}), label="_slides"
-                    )
+                    drawn[row] = _line(axes, climbed, 1 + SPREAD * (i - len(shown) / 2))
+
+                # the slides' difference, which is of 50,000 images
+                published = [step for step in climbed if step.slides is not None]
+                if published:
+                    largest = max(published, key=lambda step: step.images)
+                    look = style.SLIDES | {"color": COLOURS[largest.label]}
+                    axes.plot(50_000, largest.slides, **look, label="_slides")
             axes.set_xscale("log")
             axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
+
+    # axes and one legend for all panels
     images = sorted({step.images for step in found})
     for axes in panels.flat:
         axes.set_xticks(images, [f"{n:,}" for n in images])
@@ -94,11 +112,11 @@ def draw(figure: Figure, found: list[Step]) -> None:
 
 
 def _line(axes, climbed: list[Step], shift: float):
-    """A row's line: means over seeds, bars the 95 % intervals where a rung has two seeds or more."""
+    """A row's line: means over seeds, with 95 % intervals where a rung has two seeds or more."""
     label = climbed[0].label
     released = climbed[0].row.endswith("(released)")
     x, y = [step.images * shift for step in climbed], [step.estimate.mean for step in climbed]
-    half = [0.0 if e.low is None else e.high - e.mean for e in (step.estimate for step in climbed)]
+    half = [0.0 if (high := s.estimate.high) is None else high - s.estimate.mean for s in climbed]
     return axes.errorbar(
         x,
         y,
@@ -113,14 +131,15 @@ def _line(axes, climbed: list[Step], shift: float):
 
 
 def page(rungs: list[Rung], found: list[Step]) -> str:
-    """The page: the figure, a sentence on each line of it, what each row memorises, and the numbers."""
-    runs = sum(len(held) for rung in rungs for held in rung.records.values())
-    said = [
+    """The page: the figure, a sentence on each of its lines, what rows memorise, the numbers."""
+    runs = sum(len(seeds) for rung in rungs for seeds in rung.records.values())
+    parts = [
         "# The ladder",
-        f"Made by `robustfl report ladder` from {runs} runs. Label noise 0.4 on CIFAR-10, one network (ResNet-32 at stride "
-        "2), 120 epochs at every rung, learning rate in proportion to the batch; all 10,000 test images. Differences are "
-        "points of test accuracy with 95 % intervals over seeds. `full, another shuffle` differs from full training in "
-        "the order of its images alone: what it shows is chance.",
+        f"Made by `robustfl report ladder` from {runs} runs. Label noise 0.4 on CIFAR-10, one "
+        "network (ResNet-32 at stride 2), 120 epochs at every rung, learning rate in proportion "
+        "to the batch; all 10,000 test images. Differences are points of test accuracy with 95 % "
+        "intervals over seeds. `full, another shuffle` differs from full training in the order "
+        "of its images alone: what it shows is chance.",
         "![Differences from random and full against the number of images](ladder.svg)",
         "## What each line does",
         "\n".join(f"- {sentence(found, row)}" for row in ladder.rows_shown(found)),
@@ -130,36 +149,39 @@ def page(rungs: list[Rung], found: list[Step]) -> str:
         "## Numbers",
         _numbers(found),
     ]
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def sentence(found: list[Step], row: str) -> str:
-    """What a row's differences from the random subset and from full training do along the ladder, at the last epoch."""
+    """What a row's differences from random and from full training do along the ladder.
+
+    They are of the last epoch.
+    """
     parts = []
     for reference, name in REFERENCES.items():
         climbed = ladder.of_row(found, row, reference, "last_top1")
         if climbed:
             values = join_with_and(
-                [f"{told(step.estimate)} at {step.images:,}" for step in climbed]
+                [f"{interval(step.estimate)} at {step.images:,}" for step in climbed]
             )
             parts.append(f"From {name} it differs by {values}; {verdict(climbed)}")
     return f"**{row}**, last epoch. " + " ".join(parts)
 
 
 def verdict(climbed: list[Step]) -> str:
-    """Whether a row's effect grows, fades or turns, and on which rungs it is decidedly above or below."""
+    """Whether a row's effect grows, fades or turns, and on which rungs its sign is decided."""
     word, change = ladder.trend(climbed)
     if change is None:
         trend = "a trend needs two seeds at both ends"
     elif word == "no trend decided":
-        trend = f"no trend is decided (change {told(change)})"
+        trend = f"no trend is decided (change {interval(change)})"
     else:
-        trend = f"the effect {word} (change {told(change)})"
+        trend = f"the effect {word} (change {interval(change)})"
 
     above = [s for s in climbed if s.estimate.low is not None and s.estimate.low > 0]
     below = [s for s in climbed if s.estimate.high is not None and s.estimate.high < 0]
-    sides = [_where("above", above), _where("below", below)]
-    return f"{trend}; {join_with_and([side for side in sides if side] or ['decidedly on neither side at any rung'])}."
+    sides = [side for side in (_where("above", above), _where("below", below)) if side]
+    return f"{trend}; {join_with_and(sides or ['decidedly on neither side at any rung'])}."
 
 
 def _where(side: str, steps: list[Step]) -> str:
@@ -177,32 +199,34 @@ def memory_sentence(rungs: list[Rung]) -> str:
         [f"{line['fit_false']:.1f} % on {line['images']:,} images" for line in lines]
     )
     return (
-        f"When it ends, full training predicts the false label of its wrongly labelled points for {shares}. A network "
-        "that had learnt nothing but the truth would predict next to none of them."
+        "When it ends, full training predicts the false label of its wrongly labelled points for "
+        f"{shares}. A network that had learnt nothing but the truth would predict next to none of "
+        "them."
     )
 
 
-def told(e: Estimate) -> str:
+def interval(e: Estimate) -> str:
     """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
-    return (
-        f"{with_sign(e.mean)} (one seed)"
-        if e.low is None
-        else f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
-    )
+    if e.low is None or e.high is None:
+        return f"{with_sign(e.mean)} (one seed)"
+    return f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
 
 
 def _memory_table(rungs: list[Rung]) -> str:
-    head = "| images | row | seeds | true labels fitted, % | false labels fitted, % |\n|---:|---|---:|---:|---:|\n"
+    head = "| images | row | seeds | true labels fitted, % | false labels fitted, % |\n"
+    head += "|---:|---|---:|---:|---:|\n"
     return head + "\n".join(
-        f"| {m['images']:,} | {m['row']} | {m['seeds']} | {m['fit_true']:.1f} | {m['fit_false']:.1f} |"
+        f"| {m['images']:,} | {m['row']} | {m['seeds']} | {m['fit_true']:.1f} | "
+        f"{m['fit_false']:.1f} |"
         for m in ladder.memorised(rungs)
     )
 
 
 def _numbers(found: list[Step]) -> str:
-    head = "| images | row | against | measure | seeds | difference | slides |\n|---:|---|---|---|---:|---|---:|\n"
+    head = "| images | row | against | measure | seeds | difference | slides |\n"
+    head += "|---:|---|---|---|---:|---|---:|\n"
     return head + "\n".join(
-        f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | {told(s.estimate)} | "
-        f"{'' if s.slides is None else with_sign(s.slides)} |"
+        f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | "
+        f"{interval(s.estimate)} | {'' if s.slides is None else with_sign(s.slides)} |"
         for s in found
     )

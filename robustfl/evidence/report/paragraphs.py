@@ -1,13 +1,15 @@
 """The paragraph of each group, computed from the records: what the slides say, what ours show.
 
-Nothing here is decided in advance: a sign, a count or a "closer" in a sentence is read off the numbers.
+Nothing here is decided in advance: a sign, a count or a "closer" in a sentence is read off the
+numbers. A group names its paragraph by `text:` in experiments.yaml; a sentence about rows that the
+group does not have is left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
-from robustfl.evidence import figures
 from robustfl.evidence.report.wording import (
     beside_slides,
     contrast,
@@ -16,137 +18,163 @@ from robustfl.evidence.report.wording import (
     points,
     with_sign,
 )
-from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords, display_label, row_of
+from robustfl.evidence.tables import (
+    GREEDY_VARIANTS,
+    StudyRecords,
+    display_label,
+    row_of,
+    row_under,
+)
 from robustfl.study.experiments import Group, Row
 
 
 def paragraph(gathered: StudyRecords, group: Group) -> str:
     """The paragraph of a group."""
-    kind = figures.kind(group)
-    if kind == "curves":
-        kind = next(
-            (k for k in ("radius", "ratio_", "noise", "interval") if group.key.startswith(k)),
-            "other",
-        )
-    return " ".join([*PARAGRAPHS[kind](gathered, group), *_mixed(gathered, group)])
+    return " ".join([*PARAGRAPHS[group.text](gathered, group), *_mixed(gathered, group)])
 
 
 def _mixed(gathered: StudyRecords, group: Group) -> list[str]:
-    """What the runs of a group do not have in common though a table puts them side by side: precision, test images."""
+    """What a table puts side by side though its runs differ in it: precision, test images."""
     records = [r for row in group.rows for r in gathered.runs_of(row)]
     precisions = Counter(r.precision for r in records)
     sizes = Counter(r.metrics["provenance"]["test_points"] for r in records)
-    said = []
+    sentences = []
     if len(precisions) > 1:
         parts = join_with_and([f"{count} in {name}" for name, count in sorted(precisions.items())])
-        said.append(
-            f"These runs were not all trained in one precision ({parts}): part of a difference may be rounding."
+        sentences.append(
+            f"These runs were not all trained in one precision ({parts}): part of a difference "
+            "may be rounding."
         )
     if len(sizes) > 1:
         parts = join_with_and([f"{count} on {size:,}" for size, count in sorted(sizes.items())])
-        said.append(f"They were not all tested on as many images ({parts}).")
-    return said
+        sentences.append(f"They were not all tested on as many images ({parts}).")
+    return sentences
 
 
-def _numbers(gathered: StudyRecords, group: Group) -> dict[str, float]:
-    return {
-        label: n["best"] for label, n in gathered.slides.get(group.key, {}).items() if "best" in n
+# what several paragraphs need
+
+
+def _slide_accuracies(gathered: StudyRecords, group: Group) -> dict[str, float]:
+    """The slides' best accuracies of a group by row label, %."""
+    numbers = gathered.slides.get(group.key, {})
+    return {label: row["best"] for label, row in numbers.items() if "best" in row}
+
+
+def _rows_by_rule(group: Group) -> dict[str, list[Row]]:
+    """The rows of each greedy rule by the rule's name, for the rules that the group has rows of."""
+    rows = {
+        rule: [row for row in group.rows if row.method == method]
+        for method, rule in GREEDY_VARIANTS.items()
     }
+    return {rule: mine for rule, mine in rows.items() if mine}
 
 
-def _pairs(gathered: StudyRecords, group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
+def _pairs(group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
     """Rows (high, low) for every rule either of them is run under."""
-    found = []
+    pairs: list[tuple[Row, Row]] = []
     for method in GREEDY_VARIANTS:
-        a, b = row_of(group, high, method), row_of(group, low, method)
-        if a is not None and b is not None and (a, b) not in found:
-            found.append((a, b))
-    return found
+        a, b = row_under(group, high, method), row_under(group, low, method)
+        if a is not None and b is not None and (a, b) not in pairs:
+            pairs.append((a, b))
+    return pairs
 
 
 def _against_slides(
     gathered: StudyRecords, group: Group, high: str, low: str, published: float
 ) -> list[str]:
-    """A sentence a rule on high - low."""
-    said = []
-    for a, b in _pairs(gathered, group, high, low):
+    """One sentence per rule on high - low."""
+    sentences = []
+    for a, b in _pairs(group, high, low):
         e = contrast(gathered, a, b)
-        said.append(
-            f"Here {display_label(a)} minus {display_label(b)} is {points(e)}: {beside_slides(e, published)}."
+        sentences.append(
+            f"Here {display_label(a)} minus {display_label(b)} is {points(e)}: "
+            f"{beside_slides(e, published)}."
         )
-    return said
+    return sentences
+
+
+# label noise
 
 
 def _noise(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = _numbers(gathered, group)
-    said = []
-    if {"full", "FL weighted"} <= set(slides):
-        ranked = sorted(slides.items(), key=lambda item: -item[1])
-        gain = slides["FL weighted"] - slides["full"]
-        said.append(
-            f"The slides report {join_with_and([f'{k} {v:.2f}' for k, v in ranked])} %, FL weighted {with_sign(gain)} points "
-            "from full."
-        )
-        said += _against_slides(gathered, group, "FL weighted", "full", gain)
-        if "weighted only" in slides:
-            said += _against_slides(
-                gathered, group, "weighted only", "full", slides["weighted only"] - slides["full"]
-            )
+    return [
+        *_noise_beside_slides(gathered, group),
+        *_noise_beside_random(gathered, group),
+        *_label_quality(gathered, group),
+        *_more_noise(gathered, group),
+    ]
+
+
+def _noise_beside_slides(gathered: StudyRecords, group: Group) -> list[str]:
+    slides = _slide_accuracies(gathered, group)
+    if not {"full", "FL weighted"} <= set(slides):
+        return []
+    ranked = sorted(slides.items(), key=lambda item: -item[1])
+    gain = slides["FL weighted"] - slides["full"]
+    sentences = [
+        f"The slides report {join_with_and([f'{k} {v:.2f}' for k, v in ranked])} %, FL weighted "
+        f"{with_sign(gain)} points from full.",
+        *_against_slides(gathered, group, "FL weighted", "full", gain),
+    ]
+    if "weighted only" in slides:
+        gain = slides["weighted only"] - slides["full"]
+        sentences += _against_slides(gathered, group, "weighted only", "full", gain)
+    return sentences
+
+
+def _noise_beside_random(gathered: StudyRecords, group: Group) -> list[str]:
     random, full = row_of(group, "random"), row_of(group, "full")
-    if random is not None and full is not None:
+    if full is None:
+        return []
+    sentences = []
+    if random is not None:
+        by_chance = mean(gathered, random)
         better = [
-            r
-            for r in group.rows
-            if r.method in GREEDY_VARIANTS and mean(gathered, r) > mean(gathered, random)
+            display_label(row)
+            for row in group.rows
+            if row.method in GREEDY_VARIANTS and mean(gathered, row) > by_chance
         ]
-        beats = (
-            f"{join_with_and([display_label(r) for r in better])} beat{'s' if len(better) == 1 else ''} it"
-            if better
-            else "no FL row beats it"
+        beats = "beats" if len(better) == 1 else "beat"
+        sentences.append(
+            f"The random subset of the same size is {points(contrast(gathered, random, full))} "
+            "from full; "
+            + (f"{join_with_and(better)} {beats} it." if better else "no FL row beats it.")
         )
-        said.append(
-            f"The random subset of the same size is {points(contrast(gathered, random, full))} from full; {beats}."
-        )
-    if full is not None:
-        drop = mean(gathered, full) - mean(gathered, full, "last_top1")
-        said.append(f"Full training loses {drop:.2f} points between its best and its last epoch.")
-    said += _label_quality(gathered, group)
-    return said + _more_noise(gathered, group)
+    drop = mean(gathered, full) - mean(gathered, full, "last_top1")
+    return [
+        *sentences,
+        f"Full training loses {drop:.2f} points between its best and its last epoch.",
+    ]
 
 
 def _label_quality(gathered: StudyRecords, group: Group) -> list[str]:
     full = row_of(group, "full")
-    clean = None if full is None else mean(gathered, full, "label_precision")
-    rows = [
-        r
-        for r in group.rows
-        if r.method in GREEDY_VARIANTS and gathered.study.specs[r.names[0]].method != "full"
-    ]
-    if not rows or clean is None:
+    rows = [row for row in group.rows if row.method in GREEDY_VARIANTS]
+    if not rows or full is None:
         return []
+    clean = mean(gathered, full, "label_precision")
     shares = join_with_and(
         [f"{100 * mean(gathered, r, 'label_precision'):.0f} % for {display_label(r)}" for r in rows]
     )
     return [
-        f"Of the last selection {shares} carry a true label, against {100 * clean:.0f} % of all points."
+        f"Of the last selection {shares} carry a true label, against {100 * clean:.0f} % of all "
+        "points."
     ]
 
 
 def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
-    """FashionMNIST: the slides' accuracy grows with the noise; say that it should not, and whether ours does."""
-    low, high = (
-        gathered.study.groups.get(f"noise_{rate}_fashion_mnist") for rate in ("0.2", "0.4")
-    )
+    """FashionMNIST: the slides' accuracy grows with the noise; whether ours does."""
+    low = gathered.study.groups.get("noise_0.2_fashion_mnist")
+    high = gathered.study.groups.get("noise_0.4_fashion_mnist")
     if low is None or high is None or group.key not in (low.key, high.key):
         return []
-    a, b = _numbers(gathered, low), _numbers(gathered, high)
-    said = [
-        f"The slides' accuracy at noise 0.4 (full {b['full']:.2f}, FL weighted {b['FL weighted']:.2f} %) is above "
-        f"theirs at noise 0.2 ({a['full']:.2f}, {a['FL weighted']:.2f} %). That is implausible: more wrong labels do "
-        "not make the same training better."
-    ]
-    e = contrast(gathered, row_of(high, "full"), row_of(low, "full"))
-    if e.low is not None and e.low <= 0 <= e.high:
+    full_low, full_high = row_of(low, "full"), row_of(high, "full")
+    if full_low is None or full_high is None:
+        return []
+
+    a, b = _slide_accuracies(gathered, low), _slide_accuracies(gathered, high)
+    e = contrast(gathered, full_high, full_low)
+    if e.low is not None and e.high is not None and e.low <= 0 <= e.high:
         follows = "within seed noise: these runs cannot tell"
     elif e.mean > 0:
         follows = (
@@ -154,213 +182,241 @@ def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
         )
     else:
         follows = "so it does not follow from our runs"
-    return [*said, f"Here full training at 0.4 minus 0.2 is {points(e)}, {follows}."]
+    return [
+        f"The slides' accuracy at noise 0.4 (full {b['full']:.2f}, FL weighted "
+        f"{b['FL weighted']:.2f} %) is above theirs at noise 0.2 ({a['full']:.2f}, "
+        f"{a['FL weighted']:.2f} %). That is implausible: more wrong labels do not make the same "
+        "training better.",
+        f"Here full training at 0.4 minus 0.2 is {points(e)}, {follows}.",
+    ]
 
 
 def _radius(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = _numbers(gathered, group)
-    said = []
+    slides = _slide_accuracies(gathered, group)
+    sentences = []
     if slides:
-        top = max(slides, key=slides.get)
-        said.append(
-            f"The slides report {join_with_and([f'{v:.2f} % at {k}' for k, v in slides.items()])}: {top} is best of these."
-        )
+        top = max(slides, key=lambda label: slides[label])
+        report = join_with_and([f"{v:.2f} % at {k}" for k, v in slides.items()])
+        sentences.append(f"The slides report {report}: {top} is best of these.")
         for other in slides:
             if other != top:
-                said += _against_slides(gathered, group, top, other, slides[top] - slides[other])
-    best = max(group.rows, key=lambda r: mean(gathered, r))
+                gain = slides[top] - slides[other]
+                sentences += _against_slides(gathered, group, top, other, gain)
+    best = max(group.rows, key=lambda row: mean(gathered, row))
     return [
-        *said,
-        f"Over all radii in both units the best mean here is {best.label} ({mean(gathered, best):.2f} %).",
+        *sentences,
+        f"Over all radii in both units the best mean here is {best.label} "
+        f"({mean(gathered, best):.2f} %).",
     ]
 
 
 def _flr(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = _numbers(gathered, group)
-    said = []
+    slides = _slide_accuracies(gathered, group)
+    sentences = []
     if len(slides) > 1:
         first, *_, last = slides
-        said.append(
-            f"The slides' accuracy changes from {slides[first]:.2f} % at {first} to {slides[last]:.2f} % at {last}: "
-            "smaller subsets do better under noise."
+        sentences.append(
+            f"The slides' accuracy changes from {slides[first]:.2f} % at {first} to "
+            f"{slides[last]:.2f} % at {last}: smaller subsets do better under noise."
         )
-        said += _against_slides(gathered, group, first, last, slides[first] - slides[last])
-    return said + _rule_precision(gathered, group)
+        gain = slides[first] - slides[last]
+        sentences += _against_slides(gathered, group, first, last, gain)
+    for rule, rows in _rows_by_rule(group).items():
+        clean = join_with_and(
+            [f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows]
+        )
+        sentences.append(f"Picks of the {rule} rule carry a true label in {clean}.")
+    return sentences
 
 
-def _rule_precision(gathered: StudyRecords, group: Group) -> list[str]:
-    said = []
-    for method, rule in GREEDY_VARIANTS.items():
-        rows = [r for r in group.rows if r.method == method]
-        if rows:
-            clean = join_with_and(
-                [f"{100 * mean(gathered, r, 'label_precision'):.0f} % ({r.label})" for r in rows]
-            )
-            said.append(f"Picks of the {rule} rule carry a true label in {clean}.")
-    return said
+# facility ratio without noise
 
 
 def _ratio(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = _numbers(gathered, group)
-    said = []
+    slides = _slide_accuracies(gathered, group)
+    sentences = []
     if {"80%", "100%"} <= set(slides):
         cost = slides["80%"] - slides["100%"]
-        said.append(
+        sentences.append(
             f"The slides' accuracy grows with the ratio, from {min(slides.values()):.2f} to "
-            f"{max(slides.values()):.2f} %; at 80 % of the points it is {with_sign(cost)} points from all of them."
+            f"{max(slides.values()):.2f} %; at 80 % of the points it is {with_sign(cost)} points "
+            "from all of them."
         )
-        said += _against_slides(gathered, group, "80%", "100%", cost)
-    for method, rule in GREEDY_VARIANTS.items():
-        rows = [r for r in group.rows if r.method == method]
-        means = [mean(gathered, r) for r in rows]
+        sentences += _against_slides(gathered, group, "80%", "100%", cost)
+    for rule, rows in _rows_by_rule(group).items():
+        if len(rows) < 2:
+            continue
+        means = [mean(gathered, row) for row in rows]
         rises = sum(b > a for a, b in zip(means, means[1:]))
-        said.append(
-            f"With the {rule} rule {rises} of {len(means) - 1} steps to a larger ratio raise accuracy."
+        sentences.append(
+            f"With the {rule} rule {rises} of {len(means) - 1} steps to a larger ratio raise "
+            "accuracy."
         )
-    return said + _coverage(gathered, group) + _random(gathered, group)
+    return sentences + _coverage(gathered, group) + _random(gathered, group)
 
 
 def _coverage(gathered: StudyRecords, group: Group) -> list[str]:
-    away = {}
-    for method, rule in GREEDY_VARIANTS.items():
-        rows = [
-            r
-            for r in group.rows
-            if r.method == method and "covered" in gathered.slide_numbers(group, r)
-        ]
+    off = {}  # rule -> mean distance from the slides' data covered, points
+    for rule, rows in _rows_by_rule(group).items():
         gaps = [
-            abs(mean(gathered, r, "covered") - gathered.slide_numbers(group, r)["covered"])
-            for r in rows
+            abs(mean(gathered, row, "covered") - published["covered"])
+            for row in rows
+            if "covered" in (published := gathered.slide_numbers(group, row))
         ]
         if gaps:
-            away[rule] = 100 * sum(gaps) / len(gaps)
-    if len(away) < 2:
+            off[rule] = 100 * sum(gaps) / len(gaps)
+    if len(off) < 2:
         return []
-    near, far = sorted(away, key=away.get)
+    near, far = sorted(off, key=lambda rule: off[rule])
     return [
-        f"Data covered differs from the slides' by {away[near]:.1f} points on average with the {near} rule and "
-        f"{away[far]:.1f} with the {far} rule."
+        f"Data covered differs from the slides' by {off[near]:.1f} points on average with the "
+        f"{near} rule and {off[far]:.1f} with the {far} rule."
     ]
 
 
 def _random(gathered: StudyRecords, group: Group) -> list[str]:
-    rows = [r for r in group.rows if r.method == "random"]
-    said = []
+    """At how many ratios the random subset is as good as each rule's, of those that have both."""
+    counts = []
     for method, rule in GREEDY_VARIANTS.items():
-        wins = sum(
-            mean(gathered, r) >= mean(gathered, row_of(group, r.label, method)) for r in rows
-        )
-        said.append(f"the {rule} rule at {wins} of {len(rows)} ratios")
-    return (
-        [f"A random subset does as well as or better than {join_with_and(said)}."] if rows else []
-    )
+        pairs = [
+            (random, greedy)
+            for random in group.rows
+            if random.method == "random"
+            and (greedy := row_of(group, random.label, method)) is not None
+        ]
+        wins = sum(mean(gathered, random) >= mean(gathered, greedy) for random, greedy in pairs)
+        if pairs:
+            counts.append(f"the {rule} rule at {wins} of {len(pairs)} ratios")
+    if not counts:
+        return []
+    return [f"A random subset does as well as or better than {join_with_and(counts)}."]
+
+
+# the rest of the slides
 
 
 def _ablations(gathered: StudyRecords, group: Group) -> list[str]:
     slides = {
-        k: n["best_difference"]
-        for k, n in gathered.slides.get(group.key, {}).items()
-        if "best_difference" in n
+        label: numbers["best_difference"]
+        for label, numbers in gathered.slides.get(group.key, {}).items()
+        if "best_difference" in numbers
     }
     if not slides:
         return []
     first = group.rows[0].label
-    said = [
-        f"The slides report {join_with_and([f'{with_sign(v, 1)} for {k}' for k, v in slides.items()])}, in points from {first}."
-    ]
+    report = join_with_and([f"{with_sign(v, 1)} for {k}" for k, v in slides.items()])
+    sentences = [f"The slides report {report}, in points from {first}."]
+
     for method, rule in GREEDY_VARIANTS.items():
-        got = {
-            k: contrast(gathered, a, row_of(group, first, method))
-            for k in slides
-            if (a := row_of(group, k, method))
+        reference = row_of(group, first, method)
+        if reference is None:
+            continue
+        changes = {
+            label: contrast(gathered, row, reference).mean
+            for label in slides
+            if (row := row_of(group, label, method)) is not None
         }
-        same = sum((e.mean < 0) == (slides[k] < 0) and e.mean != 0 for k, e in got.items())
-        parts = join_with_and([f"{k} {with_sign(e.mean)}" for k, e in got.items()])
-        said.append(f"With the {rule} rule: {parts}; {same} of {len(got)} have the slides' sign.")
-    return said
+        if not changes:
+            continue
+        same = sum((v < 0) == (slides[k] < 0) and v != 0 for k, v in changes.items())
+        parts = join_with_and([f"{k} {with_sign(v)}" for k, v in changes.items()])
+        sentences.append(
+            f"With the {rule} rule: {parts}; {same} of {len(changes)} have the slides' sign."
+        )
+    return sentences
 
 
 def _set_cover(gathered: StudyRecords, group: Group) -> list[str]:
-    slides = _numbers(gathered, group)
-    said = []
+    slides = _slide_accuracies(gathered, group)
+    sentences = []
     for count in ("43105", "38964"):
-        a, b = f"gradient, {count}", f"feature, {count}"
-        if {a, b} <= set(slides):
-            said.append(
-                f"At {count} clusters the slides put gradient space {with_sign(slides[a] - slides[b])} points from "
+        gradient, feature = f"gradient, {count}", f"feature, {count}"
+        if {gradient, feature} <= set(slides):
+            gain = slides[gradient] - slides[feature]
+            sentences.append(
+                f"At {count} clusters the slides put gradient space {with_sign(gain)} points from "
                 "feature space."
             )
-            said += _against_slides(gathered, group, a, b, slides[a] - slides[b])
-    full = next((r for r in group.rows if r.method == "full"), None)
+            sentences += _against_slides(gathered, group, gradient, feature, gain)
+    full = next((row for row in group.rows if row.method == "full"), None)
     if full is not None:
-        said.append(
-            f"The pretraining run on all points, which every cover needs first, reaches {mean(gathered, full):.2f} %."
+        sentences.append(
+            "The pretraining run on all points, which every cover needs first, reaches "
+            f"{mean(gathered, full):.2f} %."
         )
-    return said
+    return sentences
 
 
 def _analysis(gathered: StudyRecords, group: Group) -> list[str]:
-    said = [
-        "The slides call FL better in training and less helpful on the test set, with curves but no numbers."
+    sentences = [
+        "The slides call FL better in training and less helpful on the test set, with curves but "
+        "no numbers."
     ]
     full = row_of(group, "full")
+    if full is None:
+        return sentences
+
+    def end_of_training(row: Row) -> float:
+        """Sum over seeds of the last epoch's training accuracy, %."""
+        return sum(r.curves[-1]["train_acc_given"] for r in gathered.runs_of(row))
+
     for row in group.rows:
-        if row is full or full is None:
-            continue
-        train = sum(r.curves[-1]["train_acc_given"] for r in gathered.runs_of(row)) - sum(
-            r.curves[-1]["train_acc_given"] for r in gathered.runs_of(full)
-        )
-        train /= len(row.names)
-        said.append(
-            f"{display_label(row)} ends {with_sign(train)} points from full in training accuracy; on the test set its best epoch "
-            f"is {points(contrast(gathered, row, full))} from full."
-        )
-    return said
+        if row is not full:
+            train = (end_of_training(row) - end_of_training(full)) / len(row.names)
+            sentences.append(
+                f"{display_label(row)} ends {with_sign(train)} points from full in training "
+                f"accuracy; on the test set its best epoch is "
+                f"{points(contrast(gathered, row, full))} from full."
+            )
+    return sentences
 
 
 def _interval(gathered: StudyRecords, group: Group) -> list[str]:
     """Data covered against how often is selected; the slides have one share for all of it."""
-    said = []
-    for method, rule in GREEDY_VARIANTS.items():
-        rows = [r for r in group.rows if r.method == method]
-        if not rows:
-            continue
-        share = {r: 100 * mean(gathered, r, "covered") for r in rows}
-        told = f"The {rule} rule has covered {join_with_and([f'{v:.0f} % ({r.label})' for r, v in share.items()])} of the data at the end"
+    sentences = []
+    for rule, rows in _rows_by_rule(group).items():
+        share = {row: 100 * mean(gathered, row, "covered") for row in rows}
+        shares = join_with_and([f"{v:.0f} % ({row.label})" for row, v in share.items()])
+        sentence = f"The {rule} rule has covered {shares} of the data at the end"
         published = gathered.slide_numbers(group, rows[0]).get("covered")
         if published is not None:
-            near = min(rows, key=lambda r: abs(share[r] - 100 * published))
-            told += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
-        said.append(told + ".")
-    every, last = group.rows[0], [r for r in group.rows if r.method == group.rows[0].method][-1]
+            near = min(rows, key=lambda row: abs(share[row] - 100 * published))
+            sentence += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
+        sentences.append(sentence + ".")
+
+    first = group.rows[0]
+    last = [row for row in group.rows if row.method == first.method][-1]
     return [
-        *said,
-        f"In best accuracy {display_label(last)} is {points(contrast(gathered, last, every))} from {display_label(every)}.",
+        *sentences,
+        f"In best accuracy {display_label(last)} is {points(contrast(gathered, last, first))} "
+        f"from {display_label(first)}.",
     ]
 
 
 def _other(gathered: StudyRecords, group: Group) -> list[str]:
-    """A group the slides do not have: every row against full training, or against the group's first row."""
+    """A group the slides do not have: every row against full training, or the group's first row."""
     first = row_of(group, "full") or group.rows[0]
     ranked = sorted((r for r in group.rows if r is not first), key=lambda r: -mean(gathered, r))
-    said = [
-        f"The slides have no number for this group; {display_label(first)} reaches {mean(gathered, first):.2f} %."
+    sentences = [
+        f"The slides have no number for this group; {display_label(first)} reaches "
+        f"{mean(gathered, first):.2f} %."
     ]
     if ranked:
         parts = join_with_and(
             [f"{display_label(r)} {with_sign(contrast(gathered, r, first).mean)}" for r in ranked]
         )
-        said.append(
+        sentences.append(
             f"From it, in points of best accuracy: {parts}. The first of these is "
             f"{points(contrast(gathered, ranked[0], first))} from it."
         )
-    return said
+    return sentences
 
 
-PARAGRAPHS = {
+# `text:` of a group -> the sentences of its paragraph
+PARAGRAPHS: dict[str, Callable[[StudyRecords, Group], list[str]]] = {
     "noise": _noise,
     "radius": _radius,
-    "ratio_": _flr,
+    "flr": _flr,
     "ratio": _ratio,
     "ablations": _ablations,
     "set_cover": _set_cover,

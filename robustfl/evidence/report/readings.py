@@ -1,8 +1,12 @@
-"""The joint fit of data covered and accuracy lost as a page, a table and a figure: {results}/readings/readings.*"""
+"""The joint fit of data covered and accuracy lost as a page, a table and a figure.
+
+{results}/readings/readings.*
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -26,7 +30,8 @@ def make(config: dict, folder: Path) -> None:
     found = readings.fits(config)
     if not found:
         raise ValueError(
-            f"results must hold a finished run of the readings; {config['results']} has none: make evidence"
+            f"results must hold a finished run of the readings; {config['results']} has none: "
+            "make evidence"
         )
     table = pd.DataFrame(_line(fit) for fit in found)
     write_atomically(
@@ -58,29 +63,30 @@ def _line(fit: Fit) -> dict:
     for name, pairs in (("covered", fit.covered), ("lost", fit.lost)):
         for key in GROUPS:
             for ratio in RATIOS:
-                held = pairs.get((key, ratio))
-                line[f"{name}_{key.removeprefix('coverage_')}_{100 * ratio:.0f}"] = held and held[0]
+                pair = pairs.get((key, ratio))
+                line[f"{name}_{key.removeprefix('coverage_')}_{100 * ratio:.0f}"] = pair and pair[0]
     return line
 
 
 def page(found: list[Fit]) -> str:
     """The page: what fits best, and the best ten beside the slides' numbers."""
     whole = [fit for fit in found if fit.whole]
-    said = [
+    parts = [
         "# Which reading gives the slides' data covered and accuracies?",
-        f"Made by `robustfl report readings` from the runs of {' and '.join(GROUPS)} at laptop size; {len(whole)} of "
-        f"{len(found)} readings begun are whole. A distance is the root mean square of differences from the slides, in "
-        "points: of data covered (8 numbers), of accuracy lost against training on everything (8), of both (16).",
+        f"Made by `robustfl report readings` from the runs of {' and '.join(GROUPS)} at laptop "
+        f"size; {len(whole)} of {len(found)} readings begun are whole. A distance is the root "
+        "mean square of differences from the slides, in points: of data covered (8 numbers), of "
+        "accuracy lost against training on everything (8), of both (16).",
     ]
     if whole:
-        said += [
+        parts += [
             "![Distance in accuracy lost against distance in data covered](readings.svg)",
             winner(whole),
             _table(whole[:10]),
             "The numbers of the best reading, ours and the slides':",
             _numbers(whole[0]),
         ]
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def winner(whole: list[Fit]) -> str:
@@ -90,9 +96,10 @@ def winner(whole: list[Fit]) -> str:
         min(whole, key=lambda f: getattr(f, key)) for key in ("covered_off", "lost_off")
     )
     return (
-        f"Best of all sixteen numbers: **{words(first.reading)}** ({first.off:.1f} points off: {first.covered_off:.1f} in "
-        f"data covered, {first.lost_off:.1f} in accuracy lost). Best in data covered alone: {words(by_covered.reading)} "
-        f"({by_covered.covered_off:.1f}); in accuracy lost alone: {words(by_lost.reading)} ({by_lost.lost_off:.1f})."
+        f"Best of all sixteen numbers: **{words(first.reading)}** ({first.off:.1f} points off: "
+        f"{first.covered_off:.1f} in data covered, {first.lost_off:.1f} in accuracy lost). Best "
+        f"in data covered alone: {words(by_covered.reading)} ({by_covered.covered_off:.1f}); in "
+        f"accuracy lost alone: {words(by_lost.reading)} ({by_lost.lost_off:.1f})."
     )
 
 
@@ -105,20 +112,24 @@ def _table(fits: list[Fit]) -> str:
 
 
 def _numbers(fit: Fit) -> str:
-    head = "| data set | ratio | covered, % | slides | accuracy lost | slides |\n|---|---:|---:|---:|---:|---:|\n"
+    head = "| data set | ratio | covered, % | slides | accuracy lost | slides |\n"
+    head += "|---|---:|---:|---:|---:|---:|\n"
     lines = []
     for key in GROUPS:
         for ratio in RATIOS:
             covered, lost = fit.covered[key, ratio], fit.lost[key, ratio]
             lines.append(
-                f"| {key.removeprefix('coverage_')} | {100 * ratio:.0f} % | {covered[0]:.1f} | {covered[1]:.0f} | "
-                f"{with_sign(lost[0])} | {with_sign(lost[1])} |"
+                f"| {key.removeprefix('coverage_')} | {100 * ratio:.0f} % | {covered[0]:.1f} | "
+                f"{covered[1]:.0f} | {with_sign(lost[0])} | {with_sign(lost[1])} |"
             )
     return head + "\n".join(lines)
 
 
 def draw(figure: Figure, found: list[Fit]) -> None:
-    """One point a whole reading: off in data covered against off in accuracy lost; the corner is the slides."""
+    """One point per whole reading: off in data covered against off in accuracy lost.
+
+    The corner is the slides.
+    """
     figure.set_size_inches(style.WIDTH, 3.4)
     axes = figure.subplots()
     whole = [fit for fit in found if fit.whole]
@@ -126,7 +137,7 @@ def draw(figure: Figure, found: list[Fit]) -> None:
     for fit in whole:
         r = fit.reading
         name = f"{GREEDY_VARIANTS[r.method]}, {r.space.replace('_', ' ')}"
-        look = {
+        look: dict[str, Any] = {
             "marker": MARKERS[r.space],
             "color": COLOURS[r.method],
             "linestyle": "none",

@@ -1,4 +1,7 @@
-"""The verdicts as files and as the report's tables: one line a claim, then one a comparison with links to its runs."""
+"""The verdicts as files and as the report's tables.
+
+First one line per claim, then one per comparison with links to its runs.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from robustfl.evidence import paired_tests
-from robustfl.evidence.claims import Claim, Comparison, Verdict, combined_verdict
-from robustfl.evidence.claims.measures import ACCURACIES
+from robustfl.evidence.claims import Claim, Comparison, Verdict, Why, combined_verdict
+from robustfl.evidence.claims.measures import ACCURACIES, MEASURES
 from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
 from robustfl.evidence.report.wording import with_sign
 from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
@@ -25,35 +28,21 @@ EQUAL = {
     "passes": "all passes",
     "seconds": "seconds",
 }
-SHARES = ("covered", "label_precision", "weighted_precision")
-NAMES = {
-    "early_train_acc": "early training accuracy",
-    "early_test_top1": "early test accuracy",
-    "generalisation_gap": "training minus test accuracy",
-    "covered": "data covered",
-    "label_precision": "true labels among picks",
-    "weighted_precision": "weight on true labels",
-    "backwards": "backward passes",
-    "forwards": "forward passes",
-    "seconds": "seconds",
-    "energy": "energy",
-    "backwards_with_pretraining": "backward passes, with pretraining",
-    "seconds_with_pretraining": "seconds, with pretraining",
-    "best_top1": "best",
-    "last_top1": "last",
-    "heldout_top1": "held-out",
-}
 
 
 def number(c: Comparison, measure: str, value: float | None) -> str:
-    """A statistic in the report's units: points with a sign, a row's own value without, a factor for a ratio."""
+    """A statistic in the report's units.
+
+    Points with a sign, a row's own value without, a factor for a ratio.
+    """
     if value is None:
         return ""
     if c.claim.ratio:
         return f"{value:.2f}×"
+    share = MEASURES[measure].share
     if c.under is None:
-        return f"{100 * value:.1f}" if measure in SHARES else f"{value:.2f}"
-    return with_sign(100 * value, 1) if measure in SHARES else with_sign(value)
+        return f"{100 * value:.1f}" if share else f"{value:.2f}"
+    return with_sign(100 * value, 1) if share else with_sign(value)
 
 
 def spread(v: Verdict) -> str:
@@ -62,13 +51,18 @@ def spread(v: Verdict) -> str:
         return "none"
     e, c = v.estimate, v.comparison
     text = number(c, v.measure, e.mean + c.target)
-    if e.low is None or e.low == e.high:
+    if e.low is None or e.high is None or e.low == e.high:
         return text
-    return f"{text} [{number(c, v.measure, e.low + c.target)}, {number(c, v.measure, e.high + c.target)}]"
+    low = number(c, v.measure, e.low + c.target)
+    high = number(c, v.measure, e.high + c.target)
+    return f"{text} [{low}, {high}]"
 
 
 def frame(verdicts: list[Verdict]) -> pd.DataFrame:
-    """One line a verdict. difference: of the statistic from the slides' value where the claim has a tolerance."""
+    """One line per verdict.
+
+    Where the claim has a tolerance, value is the statistic's distance from the slides' value.
+    """
     lines = []
     for v in verdicts:
         c, e = v.comparison, v.estimate
@@ -79,10 +73,10 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
                 "says": c.claim.says,
                 "slide": c.claim.slide,
                 "comparison": c.part,
-                "rule": GREEDY_VARIANTS.get(c.rule, ""),
+                "rule": "" if c.rule is None else GREEDY_VARIANTS[c.rule],
                 "measure": v.measure,
                 "equal": v.budget,
-                "slides": c.said,
+                "slides": c.published,
                 "statistic": kind(c.claim),
                 "value": e and e.mean,
                 "low": e and e.low,
@@ -104,13 +98,10 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
 
 
 def kind(claim: Claim) -> str:
-    return (
-        "ratio"
-        if claim.ratio
-        else "distance from slides"
-        if claim.tolerance is not None
-        else "difference"
-    )
+    """What the statistic of a claim is."""
+    if claim.ratio:
+        return "ratio"
+    return "difference" if claim.tolerance is None else "distance from slides"
 
 
 def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
@@ -124,21 +115,20 @@ def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None
 
 def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
     """The text of verdicts.md. Its links lead from {results}/{scale}/tables to the records."""
-    lines = ["# Verdicts", "", *said(verdicts), ""]
+    lines = ["# Verdicts", "", *sentences(verdicts), ""]
     if not verdicts:
         return "\n".join(lines)
-    lines += [
-        "| claim | comparison | equal | measure | slides | ours [95 % interval] | verdict | seeds needed | runs |"
-    ]
-    lines += ["|" + "---|" * 9]
+    columns = ["claim", "comparison", "equal", "measure", "slides", "ours [95 % interval]"]
+    columns += ["verdict", "seeds needed", "runs"]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for v in verdicts:
         c = v.comparison
         cells = [
             c.claim.says,
             c.part,
             EQUAL[v.budget],
-            NAMES[v.measure],
-            number(c, v.measure, c.said),
+            MEASURES[v.measure].name,
+            number(c, v.measure, c.published),
             spread(v),
             f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""),
             needed(v),
@@ -149,6 +139,7 @@ def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
 
 
 def sides(c: Comparison) -> list[Row]:
+    """The row or the two rows of a comparison."""
     return [c.over] if c.under is None else [c.over, c.under]
 
 
@@ -160,165 +151,205 @@ def _linked(row: Row, gathered: StudyRecords) -> str:
 
 
 def needed(v: Verdict) -> str:
+    """Seeds that would decide it; empty for a decided verdict."""
     if v.needed is None:
         return ""
-    return (
-        f">{paired_tests.MOST_SEEDS - 1}" if v.needed >= paired_tests.MOST_SEEDS else str(v.needed)
-    )
+    most = paired_tests.MOST_SEEDS
+    return f">{most - 1}" if v.needed >= most else str(v.needed)
 
 
-def said(verdicts: list[Verdict]) -> list[str]:
-    """Sentences on how many comparisons are decided, before and after correction for their number."""
+def sentences(verdicts: list[Verdict]) -> list[str]:
+    """How many comparisons are decided, before and after correction for their number."""
     if not verdicts:
         return ["No claim speaks of these groups."]
     main = [v for v in verdicts if v.measure == "best_top1" and v.budget == "epochs"]
     counts = Counter(v.verdict for v in main)
     seeds = max(v.estimate.seeds for v in verdicts if v.estimate is not None)
     text = [
-        f"Of {len(main)} comparisons of best accuracy at equal epochs, {counts[REPRODUCED]} are reproduced, "
-        f"{counts[NOT_REPRODUCED]} are not and {counts[INCONCLUSIVE]} are inconclusive, on {seeds} "
-        f"seed{'s' * (seeds > 1)}."
+        f"Of {len(main)} comparisons of best accuracy at equal epochs, {counts[REPRODUCED]} are "
+        f"reproduced, {counts[NOT_REPRODUCED]} are not and {counts[INCONCLUSIVE]} are "
+        f"inconclusive, on {seeds} seed{'s' * (seeds > 1)}."
     ]
-    tested = [v for v in main if v.p_holm is not None]
-    if tested:
-        kept = sum(v.verdict != INCONCLUSIVE and v.p_holm < 1 - paired_tests.LEVEL for v in tested)
+
+    # what the correction for many tests leaves
+    corrected = [(v.verdict, v.p_holm) for v in main if v.p_holm is not None]
+    if corrected:
+        kept = sum(
+            verdict != INCONCLUSIVE and p < 1 - paired_tests.LEVEL for verdict, p in corrected
+        )
         text.append(
-            "Each interval is at 95 % for itself: about one in twenty that have nothing to show decides all the "
-            f"same. Corrected for all {len(tested)} tests of this kind (Holm), {kept} stay decided."
+            "Each interval is at 95 % for itself: about one in twenty that have nothing to show "
+            f"decides all the same. Corrected for all {len(corrected)} tests of this kind (Holm), "
+            f"{kept} stay decided."
         )
     if seeds == 1:
         text.append(
-            "With one seed nothing that varies with the seed can be decided; only counts that follow from the "
-            "protocol are."
+            "With one seed nothing that varies with the seed can be decided; only counts that "
+            "follow from the protocol are."
         )
     return text
 
 
-def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
-    """Lines of the two opening tables: claims on accuracy (best, last, held-out marks) and all others (one mark).
+def by_claim(verdicts: list[Verdict]) -> dict[Claim, list[Verdict]]:
+    """The verdicts of each claim, in their order."""
+    found: dict[Claim, list[Verdict]] = {}
+    for v in verdicts:
+        found.setdefault(v.comparison.claim, []).append(v)
+    return found
 
-    A claim with several comparisons is reproduced under a rule if all of them are, not reproduced if one is not.
+
+def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
+    """Lines of the two opening tables.
+
+    `accuracy` has the claims on accuracy (best, last, held-out marks), `other` all others (one
+    mark). A claim with several comparisons is reproduced under a rule if all of them are, not
+    reproduced if one is not.
     """
     tables: dict[str, list[dict]] = {"accuracy": [], "other": []}
-    for claim in dict.fromkeys(v.comparison.claim for v in verdicts):
-        mine = [v for v in verdicts if v.comparison.claim is claim]
+    for claim, mine in by_claim(verdicts).items():
         accurate = set(claim.measures) <= set(ACCURACIES)
         for budget in claim.budgets:
-            for group in [claim.measures] if accurate else [(m,) for m in claim.measures]:
-                at = [v for v in mine if v.budget == budget and v.measure in group]
-                line = {
-                    "key": claim.key,
-                    "says": claim.says,
-                    "slide": claim.slide,
-                    "equal": EQUAL[budget],
-                    "measure": NAMES[group[0]],
-                }
-                told = {
-                    number(v.comparison, v.measure, v.comparison.said)
-                    for v in at
-                    if v.measure == group[0]
-                }
-                line["slides"] = told.pop() if len(told) == 1 else ""
-                line["rules"] = [_reading(at, rule, group) for rule in GREEDY_VARIANTS]
+            for measures in [claim.measures] if accurate else [(m,) for m in claim.measures]:
+                shown = [v for v in mine if v.budget == budget and v.measure in measures]
+                line = _summary_line(claim, budget, measures, shown)
                 tables["accuracy" if accurate else "other"].append(line)
     return tables
 
 
+def _summary_line(claim: Claim, budget: str, measures: tuple, verdicts: list[Verdict]) -> dict:
+    first = measures[0]
+    published = {
+        number(v.comparison, first, v.comparison.published) for v in verdicts if v.measure == first
+    }
+    return {
+        "key": claim.key,
+        "says": claim.says,
+        "slide": claim.slide,
+        "equal": EQUAL[budget],
+        "measure": MEASURES[first].name,
+        "slides": published.pop() if len(published) == 1 else "",
+        "rules": [_reading(verdicts, rule, measures) for rule in GREEDY_VARIANTS],
+    }
+
+
 def headlines(verdicts: list[Verdict]) -> list[dict]:
-    """A sentence a headline claim, by its first measure and budget: what is claimed, and what each rule's runs say of it."""
-    found = []
-    for claim in dict.fromkeys(v.comparison.claim for v in verdicts if v.comparison.claim.headline):
-        at = [
-            v
-            for v in verdicts
-            if v.comparison.claim is claim
-            and (v.measure, v.budget) == (claim.measures[0], claim.budgets[0])
-        ]
+    """One sentence per headline claim, by its first measure and budget.
+
+    It says what is claimed, and what each rule's runs say of it.
+    """
+    lines = []
+    for claim, mine in by_claim(verdicts).items():
+        if not claim.headline:
+            continue
+        measure, budget = claim.measures[0], claim.budgets[0]
+        mine = [v for v in mine if (v.measure, v.budget) == (measure, budget)]
         words = []
         for rule, name in GREEDY_VARIANTS.items():
-            told = _reading(at, rule, claim.measures[:1])
-            if told is None:
-                continue
-            verdict = combined_verdict([v.verdict for v in at if v.comparison.rule in (rule, None)])
-            free = all(v.comparison.rule is None for v in at)
-            words.append(f"{'' if free else name + ' rule '}{verdict} ({told['text']})")
-        found.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
-    return found
+            reading = _reading(mine, rule, (measure,))
+            if reading is not None:
+                verdict = combined_verdict([v.verdict for v in _under(mine, rule)])
+                subject = "" if _is_rule_free(mine) else f"{name} rule "
+                words.append(f"{subject}{verdict} ({reading['text']})")
+        lines.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
+    return lines
+
+
+def _is_rule_free(verdicts: list[Verdict]) -> bool:
+    """Whether no comparison depends on the greedy rule."""
+    return all(v.comparison.rule is None for v in verdicts)
+
+
+def _under(verdicts: list[Verdict], rule: str) -> list[Verdict]:
+    """The verdicts under a rule, those that depend on none among them."""
+    return [v for v in verdicts if v.comparison.rule in (rule, None)]
 
 
 def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None:
-    """What a line says under one rule; None where no comparison depends on it and the first rule's says the same."""
-    free = all(v.comparison.rule is None for v in verdicts)
-    if free and rule != next(iter(GREEDY_VARIANTS)):
+    """What a line says under one rule.
+
+    None where no comparison depends on the rule and the first rule's cell says the same.
+    """
+    if _is_rule_free(verdicts) and rule != next(iter(GREEDY_VARIANTS)):
         return None
-    mine = [v for v in verdicts if v.comparison.rule in (rule, None)]
-    first = [v for v in mine if v.measure == measures[0]]
+    mine = _under(verdicts, rule)
     marks = {
         m: MARKS[combined_verdict([v.verdict for v in mine if v.measure == m])] for m in measures
     }
-    if len(first) == 1:
-        text = spread(first[0])
-    elif all(
-        v.estimate is None or v.reason.startswith("needs") for v in first
-    ):  # nothing that could be held against it
-        text = first[0].reason
-    else:
-        low, high = first[0].comparison.claim.bounds
-        holds = sum(v.estimate is not None and low < v.estimate.mean < high for v in first)
-        text = f"{holds} of {len(first)} as claimed"
     order = ACCURACIES if set(measures) <= set(ACCURACIES) else measures
-    return {"text": text, "marks": [marks.get(m, "") for m in order]}
+    return {
+        "text": _reading_text([v for v in mine if v.measure == measures[0]]),
+        "marks": [marks.get(m, "") for m in order],
+    }
+
+
+def _reading_text(verdicts: list[Verdict]) -> str:
+    """The number of one verdict; of several, how many lie as claimed, or why none can be judged."""
+    if len(verdicts) == 1:
+        return spread(verdicts[0])
+    if all(v.why in (Why.NO_NUMBER, Why.OTHER_SCALE) for v in verdicts):
+        return verdicts[0].reason
+    low, high = verdicts[0].comparison.claim.bounds
+    holds = sum(v.estimate is not None and low < v.estimate.mean < high for v in verdicts)
+    return f"{holds} of {len(verdicts)} as claimed"
 
 
 def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
-    """One entry a claim, one line a comparison, budget and (but for accuracies) measure; runs as run_list numbers."""
+    """One entry per claim, in it one line per comparison, budget and measure.
+
+    The accuracies share a line. Runs are numbered as content.run_list counts them.
+    """
     numbers = {name: i for i, name in enumerate(dict.fromkeys(map(base, gathered.study.specs)), 1)}
-    found = []
-    for claim in dict.fromkeys(v.comparison.claim for v in verdicts):
+    entries = []
+    for claim, mine in by_claim(verdicts).items():
         lines: dict[tuple, list[Verdict]] = {}
-        for v in verdicts:
-            if v.comparison.claim is claim:
-                measure = "" if v.measure in ACCURACIES else v.measure
-                lines.setdefault((v.comparison, v.budget, measure), []).append(v)
-        found.append(
+        for v in mine:
+            measure = "" if v.measure in ACCURACIES else v.measure
+            lines.setdefault((v.comparison, v.budget, measure), []).append(v)
+        entries.append(
             {
                 "key": claim.key,
                 "says": claim.says,
                 "slide": claim.slide,
                 "bounds": bounds(claim),
                 "accuracy": set(claim.measures) <= set(ACCURACIES),
-                "lines": [
-                    _detail(c, budget, got, numbers) for (c, budget, _), got in lines.items()
-                ],
+                "lines": [_detail(line, numbers) for line in lines.values()],
             }
         )
-    return found
+    return entries
 
 
-def _detail(c: Comparison, budget: str, got: list[Verdict], numbers: dict[str, int]) -> dict:
-    cells = [{"text": spread(v), "mark": MARKS[v.verdict], "reason": v.reason} for v in got]
-    cells += [None] * (len(ACCURACIES) - len(cells)) if got[0].measure in ACCURACIES else []
-    floor = got[0].floor
+def _detail(verdicts: list[Verdict], numbers: dict[str, int]) -> dict:
+    """One line: verdicts of one comparison and budget, of the accuracies or of one measure."""
+    first, c = verdicts[0], verdicts[0].comparison
+    measure = MEASURES[first.measure]
+    cells: list[dict | None] = [
+        {"text": spread(v), "mark": MARKS[v.verdict], "reason": v.reason} for v in verdicts
+    ]
+    if measure.key in ACCURACIES:
+        cells += [None] * (len(ACCURACIES) - len(cells))
+    shown = 100 if measure.share else 1
     return {
         "part": c.part,
-        "measure": NAMES[got[0].measure],
-        "equal": EQUAL[budget],
-        "slides": number(c, got[0].measure, c.said),
+        "measure": measure.name,
+        "equal": EQUAL[first.budget],
+        "slides": number(c, measure.key, c.published),
         "cells": cells,
-        "floor": "" if floor is None else f"{floor * (100 if got[0].measure in SHARES else 1):.2f}",
-        "needed": needed(got[0]),
+        "floor": "" if first.floor is None else f"{first.floor * shown:.2f}",
+        "needed": needed(first),
         "runs": [numbers[base(row.names[0])] for row in sides(c)],
     }
 
 
 def base(name: str) -> str:
+    """A run's name without its seed."""
     return re.sub(r"_seed\d+$", "", name)
 
 
 def bounds(claim: Claim) -> str:
     """What the statistic is claimed to be, in words."""
     if claim.tolerance is not None:
-        shown = 100 * claim.tolerance if claim.measures[0] in SHARES else claim.tolerance
+        share = MEASURES[claim.measures[0]].share
+        shown = 100 * claim.tolerance if share else claim.tolerance
         return f"within {shown:g} points of the slides' value"
     low, high = claim.bounds
     parts = [

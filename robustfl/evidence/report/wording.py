@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from robustfl.evidence import paired_tests
+from robustfl.evidence.claims.measures import MEASURES
 from robustfl.evidence.paired_tests import Estimate
 from robustfl.evidence.tables import StudyRecords, values
 from robustfl.study.experiments import Row
 
-
-def contrast(gathered: StudyRecords, a: Row, b: Row, key: str = "best_top1") -> Estimate:
-    """a - b of a number of metrics.json, paired by seed; points for an accuracy, which is rounded to one test image."""
-    x, y = values(gathered.runs_of(a), key), values(gathered.runs_of(b), key)
-    step = (
-        100 / gathered.runs_of(a)[0].metrics["provenance"]["test_points"] if "top" in key else 0.0
-    )
-    return paired_tests.estimate([p - q for p, q in zip(x, y)], step)
+BEST = "best_top1"
 
 
-def mean(gathered: StudyRecords, row: Row, key: str = "best_top1") -> float:
-    got = values(gathered.runs_of(row), key)
-    return sum(got) / len(got)
+def contrast(gathered: StudyRecords, a: Row, b: Row) -> Estimate:
+    """a - b in best accuracy, points, paired by seed; an accuracy is rounded to one test image."""
+    pairs = zip(gathered.runs_of(a), gathered.runs_of(b))
+    differences = [x.metrics[BEST] - y.metrics[BEST] for x, y in pairs]
+    step = MEASURES[BEST].resolution(gathered.runs_of(a)[0])
+    return paired_tests.estimate(differences, step)
+
+
+def mean(gathered: StudyRecords, row: Row, key: str = BEST) -> float:
+    """Mean over a row's seeds of a number that every run has.
+
+    Raises ValueError where one lacks it.
+    """
+    numbers = values(gathered.runs_of(row), key)
+    if numbers is None:
+        raise ValueError(f"{key} must be in every record of {row.label}; it is not")
+    return sum(numbers) / len(numbers)
 
 
 def with_sign(value: float, digits: int = 2) -> str:
@@ -30,9 +38,10 @@ def with_sign(value: float, digits: int = 2) -> str:
 
 def points(e: Estimate) -> str:
     """`+1.96 points (95 % interval +0.40 to +3.52, 3 seeds)`."""
-    if e.low is None:
+    if e.low is None or e.high is None:
         return f"{with_sign(e.mean)} points (one seed)"
-    return f"{with_sign(e.mean)} points (95 % interval {with_sign(e.low)} to {with_sign(e.high)}, {e.seeds} seeds)"
+    interval = f"95 % interval {with_sign(e.low)} to {with_sign(e.high)}"
+    return f"{with_sign(e.mean)} points ({interval}, {e.seeds} seeds)"
 
 
 def beside_slides(e: Estimate, published: float) -> str:
@@ -43,7 +52,7 @@ def beside_slides(e: Estimate, published: float) -> str:
         same = "the slides' sign"
     else:
         same = "the opposite sign of the slides'"
-    if e.low is None:
+    if e.low is None or e.high is None:
         return f"{same}, on one seed"
     clear = e.low > 0 or e.high < 0
     return f"{same}, {'clear of' if clear else 'within'} seed noise"

@@ -1,0 +1,118 @@
+"""One entry of claims.yaml as a value, and the file as a list of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from robustfl.evidence.claims.measures import ACCURACIES, BUDGETS, MEASURES
+from robustfl.evidence.tables import GREEDY_VARIANTS, row_of, row_under
+from robustfl.study.experiments import CONFIG_DIR, Group, Row, StudyError, read_yaml
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """One entry of claims.yaml; workflow/schemas/claims.schema.yaml checks its form.
+
+    The statistic is over - under, over / under with `ratio`, or a row's own number; it is claimed
+    to lie within `bounds`.
+    """
+
+    key: str
+    says: str
+    slide: str
+    group: str | None = None
+    order: tuple = ()  # rows, best first: each pair (`pairs`: all | adjacent) is a comparison
+    pairs: str = "all"
+    compare: tuple = ()  # (row, row) pairs of the group, the better first
+    rows: tuple = ()  # rows held against the slides' `published` number
+    published: str | None = None
+    over: dict | None = None  # {group, row or list of rows, method?}
+    under: dict | None = None  # the same; without `row`: the row of `over`
+    ratio: bool = False  # the statistic is over / under instead of over - under
+    above: float | None = None
+    below: float | None = None
+    tolerance: float | None = None  # claimed: within +- tolerance of the slides' value
+    measures: tuple = ACCURACIES
+    budgets: tuple = ("epochs",)
+    rules: tuple = tuple(GREEDY_VARIANTS)
+    needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
+    headline: bool = False  # stands in words at the head of the report: first measure and budget
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """(low, high) the statistic is claimed to lie in; above 0 where the entry has no bound."""
+        if self.tolerance is not None:
+            return -self.tolerance, self.tolerance
+        if self.above is None and self.below is None:
+            return 0.0, math.inf
+        return (
+            -math.inf if self.above is None else self.above,
+            math.inf if self.below is None else self.below,
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison, as a claim names it."""
+
+    group: str
+    row: str
+    method: str | None = None  # None: the selector is the greedy rule that is judged
+
+    def find(self, group: Group, rule: str) -> Row | None:
+        """The side's row of its group under a rule; None where the group has no such row."""
+        if self.method is not None:
+            return row_of(group, self.row, self.method)
+        return row_under(group, self.row, rule)
+
+
+def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
+    """The claims in the file's order.
+
+    Raises StudyError for an unknown key and for a measure, budget or rule that does not exist.
+    """
+    claims = []
+    for key, entry in read_yaml(Path(path)).items():
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()
+        }
+        try:
+            claim = Claim(key, **values)
+        except TypeError as error:
+            raise StudyError(f"{path}: claim {key}: {error}") from error
+        for field, names, known in (
+            ("measures", claim.measures, MEASURES),
+            ("budgets", claim.budgets, BUDGETS),
+            ("rules", claim.rules, GREEDY_VARIANTS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise StudyError(
+                        f"claims.yaml: claim {key}: {field} must be among {', '.join(known)}; "
+                        f"got {name!r}"
+                    )
+        claims.append(claim)
+    return claims
+
+
+def sides_of(claim: Claim) -> list[tuple[Side, Side | None]]:
+    """(over, under) of each comparison; under is None for a claim about the slides' number."""
+    if claim.over is not None:
+        rows = claim.over["row"] if isinstance(claim.over["row"], list) else [claim.over["row"]]
+        under = claim.under or {}
+        return [(Side(**claim.over | {"row": row}), Side(**{"row": row} | under)) for row in rows]
+
+    group = claim.group or ""
+    if claim.rows:
+        return [(Side(group, row), None) for row in claim.rows]
+    pairs: Iterable = claim.compare
+    if claim.order and claim.pairs == "all":
+        pairs = combinations(claim.order, 2)
+    elif claim.order:
+        pairs = zip(claim.order, claim.order[1:])
+    return [(Side(group, over), Side(group, under)) for over, under in pairs]
