@@ -1,8 +1,9 @@
-"""Draw the committed sample: 400 training and 200 test images of each data set, the same number of every class.
+"""Draw the committed sample: 400 training and 200 test images per data set, each class alike.
 
     python scripts/draw_sample.py [--cache cache] [--out robustfl/data/sample]
 
-Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose "sample/<set>/<split>"), so a
+Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose
+"sample/<set>/<split>"), so a
 second run writes the same arrays. Needs the full sets in the cache; fetches them otherwise.
 """
 
@@ -22,7 +23,10 @@ PER_CLASS = {"train": 40, "test": 20}
 
 
 def draw(labels: np.ndarray, per_class: int, generator: np.random.Generator) -> np.ndarray:
-    """labels (n,) -> increasing positions, `per_class` of every class: those with the smallest of n uniform draws."""
+    """labels (n,) -> increasing positions, `per_class` of each class.
+
+    They are those with the smallest of n uniform draws.
+    """
     value = generator.random(len(labels))
     order = np.argsort(value, kind="stable")
     return np.sort(
@@ -63,7 +67,8 @@ def main() -> None:
         hashes[name] = {key: digest(array) for key, array in arrays.items()}
         size = (args.out / f"{name}.npz").stat().st_size
         print(
-            f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, {size:,} bytes"
+            f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, "
+            f"{size:,} bytes"
         )
     (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
 

@@ -1,4 +1,7 @@
-"""Shared fixtures: the project's root as working directory, a tiny spec, and folders of data files made of the committed sample."""
+"""Shared fixtures: the project's root as working directory, a tiny spec, folders of data files.
+
+The files are made of the committed sample.
+"""
 
 import dataclasses
 import gzip
@@ -44,7 +47,7 @@ def tiny():
 
 
 def small(name: str, monkeypatch) -> dict[str, np.ndarray]:
-    """Register the sample (400 + 200 images) as if it were the whole data set, and return its arrays."""
+    """Register the sample (400 + 200 images) as if it were the whole set; return its arrays."""
     arrays = data.load(name, source="sample")
     kind = dataclasses.replace(
         data.DATASETS[name], sha256=arrays.hashes, train_size=400, test_size=200
@@ -67,7 +70,7 @@ def batches(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.nda
 
 @pytest.fixture
 def official_cifar(tmp_path, monkeypatch) -> Path:
-    """A folder with cifar-10-batches-py/ and cifar-10-python.tar.gz like the official ones, of the sample's images."""
+    """A folder with cifar-10-batches-py/ and cifar-10-python.tar.gz, of the sample's images."""
     folder = tmp_path / "official"
     place = folder / "cifar-10-batches-py"
     place.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Records with planted numbers, written through record.write, so that what tables and claims must find is known."""
+"""Records with planted numbers, so that what tables and claims must find is known."""
 
 import base64
 import zlib
@@ -13,7 +13,10 @@ POINTS, HELD, TEST = 1000, 20, 2000
 
 
 def curves(spec, best: float, last: float, **more) -> list[dict]:
-    """Accuracy climbs to `best` in the last epoch but one and ends at `last`; the hold-out prefers the best epoch."""
+    """Accuracy climbs to `best` in the last epoch but one and ends at `last`.
+
+    The hold-out prefers the best epoch.
+    """
     rows, backwards, forwards = [], 0, 0
     looks = spec.weights != "uniform" or spec.method not in ("full", "random")
     picked = max(1, int(spec.ratio * POINTS))
@@ -121,7 +124,10 @@ def write_study(
     accuracy: Callable = lambda spec: (50.0, 45.0),
     change: Callable = lambda r: None,
 ) -> dict:
-    """Write a record for every run of `known`; accuracy(spec) -> (best, last). Returns a config that points at them."""
+    """Write a record for each run of `known`; returns a config that points at them.
+
+    accuracy: spec -> (best, last).
+    """
     for name, spec in known.specs.items():
         rows = curves(spec, *accuracy(spec))
         made = metrics(name, spec, rows)

@@ -1,4 +1,7 @@
-"""The recipes of CONTRIBUTING.md, made as they stand there in a copy of the project, planned, trained and gathered."""
+"""The recipes of CONTRIBUTING.md, made as they stand there in a copy of the project.
+
+What they add is planned, trained and gathered.
+"""
 
 import os
 import re
@@ -12,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEP = re.compile(
-    r"^`([^`]+)`, (new|at the end|among the imports|in `([^`]+)`|before `([^`]+)`):\n\n```\w+\n(.*?)^```$",
+    r"^`([^`]+)`, (new|at the end|among the imports|in `([^`]+)`|before `([^`]+)`):\n\n"
+    r"```\w+\n(.*?)^```$",
     re.M | re.S,
 )
 
@@ -28,7 +32,7 @@ def recipes() -> list[tuple[str, str, str, str]]:
 
 
 def edit(text: str, how: str, at: str, block: str) -> str:
-    """The file's text with a recipe's block put in its place. The place must be there exactly once."""
+    """The file's text with a recipe's block put in its place, which must be there once."""
     if how == "at the end":
         return text + block
     lines = text.splitlines(keepends=True)
