@@ -23,6 +23,36 @@ from robustfl.study.run_spec import RunSpec
 ROOT = Path(__file__).parent.parent
 
 
+# Files whose tests start snakemake, servers or whole studies; all others are marked `fast`.
+SLOW_FILES = (
+    "test_bench",
+    "test_campaign",
+    "test_dag",
+    "test_data_programs",
+    "test_faults",
+    "test_figures",
+    "test_inference",
+    "test_loop",
+    "test_packed",
+    "test_precision",
+    "test_published",
+    "test_readings",
+    "test_recipes",
+    "test_report",
+    "test_selection_cuda",
+    "test_sampler",
+    "test_tables",
+    "test_worker",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        slow = item.get_closest_marker("slow") or item.path.stem.startswith(SLOW_FILES)
+        if not slow:
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(autouse=True)
 def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)

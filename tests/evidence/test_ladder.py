@@ -146,3 +146,10 @@ def test_page_figure_and_table_say_what_was_planted(config, tmp_path):
 def test_without_a_run_it_says_so(tmp_path):
     with pytest.raises(ValueError, match="results must hold a finished run of the ladder"):
         pages.make({"results": str(tmp_path)}, tmp_path / "ladder")
+
+
+def test_one_seed_per_rung_decides_nothing():
+    climbed = [step(1600, [5.0]), step(5000, [-5.0])]
+    assert pages.verdict(climbed) == (
+        "a trend needs two seeds at both ends; one seed per rung decides no sign."
+    )

@@ -8,6 +8,7 @@ import pytest
 from pypdf import PdfReader
 
 from robustfl.evidence import report, tables
+from robustfl.evidence.report import ladder
 from robustfl.study import experiments
 
 RESULTS = Path("results")
@@ -67,3 +68,10 @@ def test_at_the_laptop_scale_wrong_labels_are_memorised():
     )
     assert len(records) >= 3
     assert sum(r.metrics["best_top1"] - r.metrics["last_top1"] for r in records) / len(records) >= 3
+
+
+def test_the_committed_ladder_is_that_of_the_committed_records(tmp_path):
+    config = experiments.read_yaml(Path("config/config.yaml"))
+    ladder.make(config, tmp_path)
+    for path in (RESULTS / "ladder").iterdir():
+        assert path.read_text() == (tmp_path / path.name).read_text(), path.name

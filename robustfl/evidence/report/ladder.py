@@ -99,7 +99,7 @@ def draw(figure: Figure, found: list[Step]) -> None:
             axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
 
     # axes and one legend for all panels
-    images = sorted({step.images for step in found})
+    images = sorted({50_000} | {step.images for step in found})
     for axes in panels.flat:
         axes.set_xticks(images, [f"{n:,}" for n in images])
         axes.minorticks_off()
@@ -178,6 +178,9 @@ def verdict(climbed: list[Step]) -> str:
     else:
         trend = f"the effect {word} (change {interval(change)})"
 
+    # one seed has no interval, so that no sign is decided there
+    if all(step.estimate.low is None for step in climbed):
+        return f"{trend}; one seed per rung decides no sign."
     above = [s for s in climbed if s.estimate.low is not None and s.estimate.low > 0]
     below = [s for s in climbed if s.estimate.high is not None and s.estimate.high < 0]
     sides = [side for side in (_where("above", above), _where("below", below)) if side]
