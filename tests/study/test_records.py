@@ -116,3 +116,12 @@ def test_bad_input_is_status_2(planted, capsys, words, message):
     assert call(planted[1], *words) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_the_page_of_runs_is_that_of_the_committed_records(capsys):
+    assert main(["records", "list", "--markdown"]) == 0
+    listed = capsys.readouterr().out
+    page = Path("docs/runs.md").read_text()
+    # a smoke study beside the committed records is no part of the page
+    kept = [line for line in listed.splitlines() if not line.startswith("| smoke |")]
+    assert page.splitlines()[4:-1] == kept[:-1]
