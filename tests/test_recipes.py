@@ -87,7 +87,8 @@ def test_the_recipes_plan_train_and_gather(project):
     table = pd.read_csv(project / "results/pocket/tables/recipes.csv").set_index("row")
     assert list(table.index) == ["full", "k-center", "clipped"] and (table.seeds == 2).all()
     verdicts = pd.read_csv(project / "results/pocket/tables/verdicts.csv")
-    assert "recipes_k_center" in set(verdicts.claim)
+    assert {"recipes_k_center", "recipes_memorised"} <= set(verdicts.claim)
+    assert "memorised" in set(verdicts.measure)
     assert (project / "results/pocket/figures/recipes.svg").exists()
 
 
