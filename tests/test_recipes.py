@@ -3,15 +3,13 @@
 What they add is planned, trained and gathered.
 """
 
-import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from project_copy import copy_project, run_in
 
 ROOT = Path(__file__).parents[1]
 STEP = re.compile(
@@ -52,18 +50,7 @@ def edit(text: str, how: str, at: str, block: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the tracked files with every recipe made."""
-    target = tmp_path_factory.mktemp("recipes") / "a copy"
-    listed = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("results/", "report/laptop")):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    target = copy_project(tmp_path_factory.mktemp("recipes") / "a copy")
     for name, how, at, block in recipes():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,18 +59,10 @@ def project(tmp_path_factory):
     return target
 
 
-def run(project, *words):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(project)}
-    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 def test_the_recipes_plan_train_and_gather(project):
     target = ["snakemake", "--cores", "2", "report/summary.pdf", "--config", "scale=pocket"]
-    assert run(project, *target, "-n").count("rule train:") == 6
-    run(project, *target)
+    assert run_in(project, *target, "-n").count("rule train:") == 6
+    run_in(project, *target)
     table = pd.read_csv(project / "results/pocket/tables/recipes.csv").set_index("row")
     assert list(table.index) == ["full", "k-center", "clipped"] and (table.seeds == 2).all()
     verdicts = pd.read_csv(project / "results/pocket/tables/verdicts.csv")
@@ -94,7 +73,7 @@ def test_the_recipes_plan_train_and_gather(project):
 
 def test_the_added_code_passes_the_conformance_tests_and_the_gates(project):
     words = ["-m", "pytest", "-q", "tests/selection/test_selection.py", "tests/test_layers.py"]
-    run(
+    run_in(
         project,
         sys.executable,
         *words,
@@ -102,5 +81,5 @@ def test_the_added_code_passes_the_conformance_tests_and_the_gates(project):
         "k_center or clipped or label_noise or registry or names",
     )
     new = [name for name, how, *_ in recipes() if how == "new"]
-    run(project, sys.executable, "-m", "ruff", "check", *new)
-    run(project, sys.executable, "-m", "ruff", "format", "--check", *new)
+    run_in(project, sys.executable, "-m", "ruff", "check", *new)
+    run_in(project, sys.executable, "-m", "ruff", "format", "--check", *new)

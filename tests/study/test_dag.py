@@ -1,13 +1,11 @@
 """The workflow in a temporary copy of the tracked files, in a folder with a space in its name."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from project_copy import copy_project, run_in
 
 ROOT = Path(__file__).parents[2]
 GROUPS = 'groups=["set_cover_cifar10","ratio_cifar10"]'
@@ -15,33 +13,11 @@ GROUPS = 'groups=["set_cover_cifar10","ratio_cifar10"]'
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    target = tmp_path_factory.mktemp("a clone")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith("results/"):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
+    return copy_project(tmp_path_factory.mktemp("a clone"))
 
 
 def snakemake(clone, *words, ok=True):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["snakemake", "--cores", "2", *words],
-        cwd=clone,
-        env=os.environ | {"PATH": path},
-        text=True,
-        capture_output=True,
-    )
-    output = done.stdout + done.stderr
-    assert (done.returncode == 0) == ok, output
-    return output
+    return run_in(clone, "snakemake", "--cores", "2", *words, ok=ok)
 
 
 def test_smoke_study_end_to_end(clone):
