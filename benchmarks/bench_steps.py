@@ -135,7 +135,7 @@ def page(data: Data, ways: dict) -> str:
     for batch in (32, 128):
         eager = None
         for name, (kind, compiled, together) in ways.items():
-            spec = RunSpec(batch_size=batch, precision="bf16", compiled=compiled)
+            spec = RunSpec(batch_size=batch, precision="bf16", torch_compile=compiled)
             for runs in together:
                 head = f"| {batch} | {name} | {runs}"
                 # a way that fails must not cost the figures of the others

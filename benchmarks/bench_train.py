@@ -135,7 +135,7 @@ WAYS = {  # name -> what its spec says beside the epoch's; None: the reference l
     "reference loop": None,
     "ours, fp32": {},
     "ours, bf16": {"precision": "bf16"},
-    "ours, bf16, compiled": {"precision": "bf16", "compiled": True},
+    "ours, bf16, compiled": {"precision": "bf16", "torch_compile": True},
 }
 
 
@@ -149,7 +149,7 @@ def epoch(name: str, images: int, options: Options) -> dict[str, float]:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     base = RunSpec(
-        epochs=2, subset=images, test_subset=images // 5, method="facility_location", ratio=0.5
+        epochs=2, train_size=images, test_size=images // 5, method="facility_location", ratio=0.5
     )
     return our_epoch(dataclasses.replace(base, **WAYS[name]), options)
 

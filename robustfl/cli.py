@@ -16,8 +16,8 @@ from robustfl.study import cli as study_cli
 
 EXAMPLES = """examples:
   robustfl runs --scale full --group noise_0.4_cifar10      the runs behind one table of the slides
-  robustfl show cifar10_robust_agnostic0.4_full_seed0       what a run does, and for which slide
-  robustfl train cifar10_robust_agnostic0.4_full_seed0 --scale smoke --out /tmp/run
+  robustfl show cifar10-robust-symmetric0.4-full-seed0       what a run does, and for which slide
+  robustfl train cifar10-robust-symmetric0.4-full-seed0 --scale smoke --out /tmp/run
   robustfl data fetch cifar10                               download and verify a data set
   robustfl records list                                     what has been run, where and when
   robustfl select --points X.npy --labels y.npy --ratio 0.4 --out subset.npz

@@ -63,9 +63,9 @@ def in_root(monkeypatch):
 def tiny():
     """Two epochs of ResNet-8 on 120 sample images."""
     return RunSpec(
-        sample=True,
-        subset=120,
-        test_subset=60,
+        use_sample=True,
+        train_size=120,
+        test_size=60,
         model="resnet8",
         epochs=2,
         batch_size=32,

@@ -22,9 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NAMES = (
-    "cifar10_speed_facility_location0.2_seed0",
-    "fashion_mnist_robust_agnostic0.4_centrality0.4_ball2_seed0",
-    "cifar10_robust_agnostic0.4_full_seed0",
+    "cifar10-speed-facility_location0.2-seed0",
+    "fashion_mnist-robust-symmetric0.4-centrality0.4-ball2-seed0",
+    "cifar10-robust-symmetric0.4-full-seed0",
 )
 
 PLANT = """

@@ -19,11 +19,11 @@ from robustfl.study.run_spec import RunSpec
 def test_runs_prints_names(capsys):
     assert main(["runs", "--scale", "full", "--group", "radius_cifar10"]) == 0
     names = capsys.readouterr().out.splitlines()
-    assert len(names) == 6 and names[0] == "cifar10_robust_agnostic0.4_full_ball1_seed0"
+    assert len(names) == 6 and names[0] == "cifar10-robust-symmetric0.4-full-ball1-seed0"
 
 
 def test_show_prints_spec_and_slide(capsys):
-    assert main(["show", "cifar10_robust_agnostic0.4_full_ball2_seed0", "--scale", "full"]) == 0
+    assert main(["show", "cifar10-robust-symmetric0.4-full-ball2-seed0", "--scale", "full"]) == 0
     printed = capsys.readouterr().out
     assert "  lr: 0.1  # learning rate of the first epoch\n" in printed
     shown = yaml.safe_load(printed)
@@ -51,7 +51,7 @@ def test_show_prints_spec_and_slide(capsys):
             "groups must be null or a non-empty list of different group names; got 'abc'",
         ),
         (["runs", "--set", "epochs=0"], "epochs must be null or an integer >= 1; got 0"),
-        (["runs", "--set", "compiled=["], "--set compiled must be a YAML value; got '['"),
+        (["runs", "--set", "torch_compile=["], "--set torch_compile must be a YAML value; got '['"),
         (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
         (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
         (
@@ -59,13 +59,13 @@ def test_show_prints_spec_and_slide(capsys):
             "--spec must be a readable JSON file; config/scales.yaml",
         ),
         (
-            ["train", "cifar10_speed_random0.2_seed0", "--scale", "smoke", "--threads", "0"],
+            ["train", "cifar10-speed-random0.2-seed0", "--scale", "smoke", "--threads", "0"],
             "--threads must be from 1 to",
         ),
         (
             [
                 "train",
-                "cifar10_speed_random0.2_seed0",
+                "cifar10-speed-random0.2-seed0",
                 "--scale",
                 "smoke",
                 "--threads",
@@ -100,7 +100,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     ],
 )
 def test_bad_specs_leave_nothing(tmp_path, capsys, changes, message):
-    (tmp_path / "spec.json").write_text(json.dumps(RunSpec(sample=True).asdict() | changes))
+    (tmp_path / "spec.json").write_text(json.dumps(RunSpec(use_sample=True).asdict() | changes))
     words = [
         "train",
         "mine",
@@ -118,7 +118,7 @@ def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, cap
     (tmp_path / "file").write_text("")
     words = [
         "train",
-        "cifar10_speed_random0.2_seed0",
+        "cifar10-speed-random0.2-seed0",
         "--scale",
         "smoke",
         "--no-worker",
@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, cap
 
 
 def test_train_writes_a_record(tmp_path):
-    name = "fashion_mnist_speed_random0.2_seed0"
+    name = "fashion_mnist-speed-random0.2-seed0"
     words = [
         "train",
         name,
@@ -155,7 +155,9 @@ def test_train_writes_a_record(tmp_path):
 
 
 def test_train_from_a_spec_file(tmp_path):
-    spec = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32)
+    spec = RunSpec(
+        use_sample=True, train_size=60, test_size=20, model="resnet8", epochs=1, batch_size=32
+    )
     (tmp_path / "spec.json").write_text(json.dumps(spec.asdict()))
     assert (
         main(
@@ -166,7 +168,9 @@ def test_train_from_a_spec_file(tmp_path):
     assert json.loads((tmp_path / "run/metrics.json").read_text())["spec_hash"] == spec.hash
 
 
-SMALL = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32)
+SMALL = RunSpec(
+    use_sample=True, train_size=60, test_size=20, model="resnet8", epochs=1, batch_size=32
+)
 
 
 @pytest.mark.parametrize("form", ["file", "text"])

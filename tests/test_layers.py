@@ -83,8 +83,8 @@ for name in absent.split():
 from robustfl.execution import run
 from robustfl.study.run_spec import RunSpec
 import tempfile
-spec = RunSpec(sample=True, subset=60, test_subset=20, model="resnet8", epochs=1, batch_size=32,
-               method="facility_location", ratio=0.5)
+spec = RunSpec(use_sample=True, train_size=60, test_size=20, model="resnet8", epochs=1,
+               batch_size=32, method="facility_location", ratio=0.5)
 options = run.Options(device="cpu", cache=tempfile.mkdtemp())
 m = run.run_to_record(spec, tempfile.mkdtemp(), "bare", options)
 assert m["backwards"] == 30, m

@@ -12,12 +12,12 @@ import numpy as np
 from robustfl import rng
 
 
-def agnostic(
+def symmetric(
     labels: np.ndarray, classes: int, rate: float, generator: np.random.Generator, pairs: tuple
 ) -> np.ndarray:
     """With probability `rate` the label becomes another class, uniformly.
 
-    The slides' name; Mirzasoleiman, Cao, Leskovec 2020, section 5, call it symmetric.
+    Called so by Mirzasoleiman, Cao, Leskovec 2020, section 5; the slides call it agnostic.
     """
     flip = generator.random(len(labels)) < rate
     share = generator.random(len(labels))
@@ -56,7 +56,7 @@ def asymmetric(
 
 # A new kind of noise = one function and one line here (and its name in run_spec.NOISES).
 NOISES = {
-    "agnostic": agnostic,
+    "symmetric": symmetric,
     "asymmetric": asymmetric,
     "pair": pair,
 }

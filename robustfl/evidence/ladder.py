@@ -8,7 +8,6 @@ what is missing is left out and counted.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from robustfl.evidence.tables import display_label
 from robustfl.study import experiments, packed
 from robustfl.study.experiments import CONFIG_DIR, Row, Scale
 from robustfl.study.record import Record
+from robustfl.study.run_names import seed_of
 
 GROUP = "ladder"
 MEASURES = {"last_top1": "last epoch", "best_top1": "best epoch"}
@@ -98,7 +98,7 @@ def _seeds(folder: Path) -> list[int]:
     """Every seed that a file or folder of {results}/{scale} is named after."""
     names = [path.stem for path in (folder / "records").glob("*.json")]
     names += [path.name for path in (folder / "runs").glob("*")]
-    return sorted({int(found[1]) for name in names if (found := re.search(r"_seed(\d+)$", name))})
+    return sorted({seed for name in names if (seed := seed_of(name)) is not None})
 
 
 def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:

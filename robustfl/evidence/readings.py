@@ -40,9 +40,9 @@ class Reading:
     @classmethod
     def of(cls, spec: RunSpec) -> Reading:
         """The reading that a run is of."""
-        every = spec.epochs if spec.pretrained else min(spec.every, spec.epochs)
+        every = spec.epochs if spec.pretrained else min(spec.selection_interval, spec.epochs)
         return cls(
-            spec.method, spec.warmup + 1, every, "pretrained" if spec.pretrained else spec.space
+            spec.method, spec.warmup + 1, every, "pretrained" if spec.pretrained else spec.embedding
         )
 
 

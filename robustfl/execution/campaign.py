@@ -132,8 +132,8 @@ def images(spec: RunSpec) -> float:
     A backward pass counts as two; a test is one pass per image.
     """
     kind = DATASETS[spec.dataset]
-    points = (spec.subset or kind.train_size) * (1 - spec.holdout)
-    ratio = 1.0 if spec.method == "full" else (spec.ratio + (spec.final_ratio or spec.ratio)) / 2
+    points = (spec.train_size or kind.train_size) * (1 - spec.holdout)
+    ratio = 1.0 if spec.method == "full" else (spec.ratio + (spec.ratio_end or spec.ratio)) / 2
     trained = points * (spec.warmup + (spec.epochs - spec.warmup) * ratio)
 
     # passes over all points, for what is selected and what is only looked at
@@ -143,8 +143,8 @@ def images(spec: RunSpec) -> float:
     elif spec.method in ("full", "random") and spec.weights in ("uniform", "class"):
         looks = 1 + spec.epochs // 10  # no selection needs a pass: every tenth epoch is looked at
     else:
-        looks = (spec.epochs - spec.warmup) / spec.every
-    tests = (spec.test_subset or kind.test_size) * spec.epochs / spec.test_every
+        looks = (spec.epochs - spec.warmup) / spec.selection_interval
+    tests = (spec.test_size or kind.test_size) * spec.epochs / spec.test_interval
     return 3 * trained + points * looks + tests
 
 

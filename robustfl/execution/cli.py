@@ -168,7 +168,7 @@ def _read_spec(source: str) -> RunSpec:
 
 def _machine(items: list[str]) -> dict:
     """MACHINE with --set applied. Raises StudyError for what a spec has decided already."""
-    unset: dict = dict.fromkeys(("seeds", "groups", "epochs", "precision", "compiled"))
+    unset: dict = dict.fromkeys(("seeds", "groups", "epochs", "precision", "torch_compile"))
     return experiments.check_config({"scale": "auto"} | unset | override(MACHINE, items))
 
 

@@ -52,7 +52,7 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     ValueError where holdout or clean_set leave nothing to train on.
     """
     kind = data.DATASETS[spec.dataset]
-    source = "sample" if spec.sample else options.source
+    source = "sample" if spec.use_sample else options.source
     arrays = data.load(
         spec.dataset, source=source, folder=options.folder, cache=options.cache, log=options.log
     )
@@ -64,12 +64,12 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
     )
 
     # every seed tests on the same images, and trains on images of its own
-    keep = splits.stratified(true, spec.subset, rng.stream(spec.seed, "subset"))
-    test = splits.stratified(arrays.test_labels, spec.test_subset, rng.stream(0, "test_subset"))
-    if round((1 - spec.holdout) * len(keep)) <= 0 or spec.clean_set > len(keep):
+    keep = splits.stratified(true, spec.train_size, rng.stream(spec.seed, "subset"))
+    test = splits.stratified(arrays.test_labels, spec.test_size, rng.stream(0, "test_subset"))
+    if round((1 - spec.holdout) * len(keep)) <= 0 or spec.num_clean > len(keep):
         raise ValueError(
             "holdout and clean_set must leave training points; "
-            f"got {spec.holdout}, {spec.clean_set} of {len(keep)}"
+            f"got {spec.holdout}, {spec.num_clean} of {len(keep)}"
         )
     kept, heldout = splits.hold_out(keep, spec.holdout, rng.stream(spec.seed, "holdout"))
 

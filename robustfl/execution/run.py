@@ -30,8 +30,8 @@ from robustfl.training.steps.eager import EagerSteps
 from robustfl.training.steps.raw_clusters import RawClusterSteps
 from robustfl.training.steps.reweight import ReweightSteps
 
-# A new way to train an epoch = one file and one line here (and its name in run_spec.STEPS).
-STEPS = {
+# A new way to train an epoch = one file and one line here (and its name in run_spec.UPDATE_RULES).
+UPDATE_RULES = {
     "plain": EagerSteps,
     "reweight": ReweightSteps,
     "raw_clusters": RawClusterSteps,
@@ -149,7 +149,7 @@ def _train_or_resume(
 
     # what trains, and what it trains on
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
-    if spec.steps == "raw_clusters" and pretrained is not None:
+    if spec.update_rule == "raw_clusters" and pretrained is not None:
         model = pretrained.model
     else:
         model = new_model(spec, device)
@@ -197,8 +197,8 @@ def _steps(
     device: torch.device,
 ) -> EagerSteps:
     """The steps of an epoch: recorded ones on a GPU, for what a graph can hold."""
-    graphs = device.type == "cuda" and options.graphs and spec.steps == "plain"
-    kind = GraphSteps if graphs else STEPS[spec.steps]
+    graphs = device.type == "cuda" and options.graphs and spec.update_rule == "plain"
+    kind = GraphSteps if graphs else UPDATE_RULES[spec.update_rule]
     return kind(model, ready, resolved, track=spec == spec.pretraining())
 
 

@@ -54,9 +54,9 @@ def warm_up() -> None:
 
     torch.set_num_threads(1)
     spec = RunSpec(
-        sample=True,
-        subset=64,
-        test_subset=20,
+        use_sample=True,
+        train_size=64,
+        test_size=20,
         model="resnet8",
         epochs=1,
         batch_size=32,

@@ -158,7 +158,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "epochs": (lambda v: v is None or _is_integer(v, 1), "null or an integer >= 1"),
     "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
-    "compiled": (lambda v: v is None or type(v) is bool, "null, true or false"),
+    "torch_compile": (lambda v: v is None or type(v) is bool, "null, true or false"),
     "device": (lambda v: v in DEVICES, "auto, cpu or cuda"),
     "results": (_is_text, "a path"),
     "cache": (_is_text, "a path"),

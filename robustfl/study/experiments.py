@@ -53,7 +53,15 @@ __all__ = [  # with what other rooms read of the config through this module
 ]
 
 # Fields of a run that are not an experiment's: the group, the seeds, the scale, config.yaml.
-GIVEN = ("dataset", "seed", "sample", "subset", "test_subset", "test_every", "compiled")
+GIVEN = (
+    "dataset",
+    "seed",
+    "use_sample",
+    "train_size",
+    "test_size",
+    "test_interval",
+    "torch_compile",
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class Study:
         """The spec of a run. Raises StudyError for an unknown name."""
         if name not in self.specs:
             # the seed is what most often is not there
-            close = [n for n in self.specs if n.split("_seed")[0] == name.split("_seed")[0]]
+            close = [n for n in self.specs if n.split("-seed")[0] == name.split("-seed")[0]]
             hint = f"; this name has seeds {close}" if close else ""
             raise StudyError(
                 f"run must be one of `robustfl runs --scale {self.scale}`; got {name!r}{hint}"
@@ -254,7 +262,7 @@ def snapshot(known: Study, config: dict) -> dict[str, str]:
     texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
     # written out, so that another default of config.yaml makes no other study of them
     plain = read_yaml(known.directory / "config.yaml")
-    fixed = {key: config[key] for key in ("epochs", "precision", "compiled") if key in config}
+    fixed = {key: config[key] for key in ("epochs", "precision", "torch_compile") if key in config}
     fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}
     texts["config.yaml"] = yaml.safe_dump(plain | fixed, sort_keys=False, width=110)
     return texts

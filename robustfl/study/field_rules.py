@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,6 +42,9 @@ class Rule:
     one_of: tuple[str, ...] = ()
     each: Each | None = None
     of: str = ""  # the part of a run that the field belongs to, where code asks for that part
+    hash_as: str = ""  # the field's first name, where it was renamed
+    # first name of a value -> its name today
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def accepts(self, value: Any) -> bool:
         """Whether a value of the field's type is allowed."""
@@ -53,6 +56,11 @@ class Rule:
             and (not self.one_of or value in self.one_of)
             and (self.each is None or all(map(self.each.holds, value)))
         )
+
+    def hashed(self, name: str, value: Any) -> tuple[str, Any]:
+        """A field and its value under the names they had first, which records are hashed by."""
+        first = {today: before for before, today in self.renamed.items()}
+        return self.hash_as or name, first.get(value, value) if self.renamed else value
 
     def must(self, kind: str) -> str:
         """The rule in words, for a field of this annotation: `in (0, 1]`, `an integer >= 1`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from robustfl.study import experiments, packed, record
 from robustfl.study.record import Record
+from robustfl.study.run_names import without_seed
 
 EPILOG = """examples:
   robustfl records pack --scale laptop --remove    every finished run into a file, no folder left
@@ -143,7 +143,7 @@ def gather(runs: Iterable[tuple[str, Record]]) -> list[Line]:
     """One line per scale, run name and spec, both without the seed; means over seeds."""
     rows: dict[tuple, list[Record]] = {}
     for scale, run in runs:
-        name = re.sub(r"_seed\d+$", "", run.name)
+        name = without_seed(run.name)
         rows.setdefault((scale, name, replace(run.spec, seed=0)), []).append(run)
     return [_line(scale, name, seeds) for (scale, name, _), seeds in rows.items()]
 

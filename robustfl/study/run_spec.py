@@ -1,7 +1,8 @@
 """RunSpec: one training run as a frozen value. Its content hash guards the run's record.
 
-Fields at their default stay out of the hash, so that a new field orphans no old record. A field's
-rule and help stand beside its default; rules between fields stand below, in CROSS_RULES.
+Fields at their default stay out of the hash, so that a new field orphans no old record. A field
+that was renamed is hashed under its first name, `hash_as`, so that a rename orphans none either. A
+field's rule and help stand beside its default; rules between fields stand below, in CROSS_RULES.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from robustfl.data import label_noise
 from robustfl.study.field_rules import Each, broken, rule, rule_of
 
 NOISES = ("none", *label_noise.NOISES)
-SPACES = ("gradient", "logit", "last_layer", "feature", "loss", "forgetting")
-WEIGHTS = ("uniform", "natural", "cluster", "ball", "class")
+EMBEDDINGS = ("gradient", "logit", "last_layer", "feature", "loss", "forgetting")
+WEIGHTS = ("uniform", "from_selector", "cluster", "ball", "class")
 UNITS = ("absolute", "median")
 PRECISIONS = ("fp32", "bf16", "auto")
 
 # The keys of two registries that import torch, for those who must not; a test compares them.
-STEPS = (  # robustfl.execution.run.STEPS
+UPDATE_RULES = (  # robustfl.execution.run.UPDATE_RULES
     "plain",
     "reweight",
     "raw_clusters",
@@ -55,18 +56,35 @@ class RunSpec:
 
     # data
     dataset: str = rule("cifar10", "key of robustfl.data.DATASETS")
-    sample: bool = rule(False, "the committed sample instead of the real set (smoke scale)")
-    subset: int = rule(0, "training images kept, stratified by class; 0 = all", least=0)
-    test_subset: int = rule(
-        0, "test images kept, stratified by class; 0 = all", least=0, of="measurement"
+    use_sample: bool = rule(
+        False, "the committed sample instead of the real set (smoke scale)", hash_as="sample"
     )
-    test_every: int = rule(
-        1, "epochs between tests; the last epoch is always tested", least=1, of="measurement"
+    train_size: int = rule(
+        0, "training images kept, stratified by class; 0 = all", least=0, hash_as="subset"
+    )
+    test_size: int = rule(
+        0,
+        "test images kept, stratified by class; 0 = all",
+        least=0,
+        of="measurement",
+        hash_as="test_subset",
+    )
+    test_interval: int = rule(
+        1,
+        "epochs between tests; the last epoch is always tested",
+        least=1,
+        of="measurement",
+        hash_as="test_every",
     )
     holdout: float = rule(
         0.0, "share of the (noisy) training set kept aside to choose an epoch", least=0, below=1
     )
-    noise: str = rule("none", f"kind of label noise: {' | '.join(NOISES)}", one_of=NOISES)
+    noise: str = rule(
+        "none",
+        f"kind of label noise: {' | '.join(NOISES)}; the slides call symmetric noise agnostic",
+        one_of=NOISES,
+        renamed={"agnostic": "symmetric"},
+    )
     noise_rate: float = rule(0.0, "probability that a label is flipped", least=0, below=1)
     noise_map: tuple = rule(
         (),
@@ -92,8 +110,10 @@ class RunSpec:
     precision: str = rule(
         "fp32", "fp32 | bf16 (autocast) | auto (bf16 where a step is faster)", one_of=PRECISIONS
     )
-    compiled: bool = rule(
-        False, "torch.compile for full batches: rounds otherwise, compiles a minute, then is faster"
+    torch_compile: bool = rule(
+        False,
+        "torch.compile for full batches: rounds otherwise, compiles a minute, then is faster",
+        hash_as="compiled",
     )
 
     # selection
@@ -105,12 +125,13 @@ class RunSpec:
         most=1,
         of="selection",
     )
-    space: str = rule(
+    embedding: str = rule(
         "gradient",
         "gradient (of the penultimate features) | logit (p - y) | last_layer (its weights and bias)"
         " | feature (penultimate layer) | loss | forgetting (events of the pretraining run)",
-        one_of=SPACES,
+        one_of=EMBEDDINGS,
         of="selection",
+        hash_as="space",
     )
     gradient_mode: str = rule(
         "eval",
@@ -121,9 +142,10 @@ class RunSpec:
     )
     weights: str = rule(
         "uniform",
-        "uniform | natural (the selector's own) | cluster (sizes) | ball (points within radius)"
+        "uniform | from_selector (its own weights) | cluster (sizes) | ball (points within radius)"
         " | class (points of the given class)",
         one_of=WEIGHTS,
+        renamed={"natural": "from_selector"},
         of="selection",
     )
     normalise: str = rule(
@@ -133,7 +155,7 @@ class RunSpec:
         of="selection",
     )
     radius: float = rule(
-        0.0, "of the balls, in radius_unit; L2 in `space`", least=0, of="selection"
+        0.0, "of the balls, in radius_unit; L2 in `embedding`", least=0, of="selection"
     )
     radius_unit: str = rule(
         "absolute",
@@ -141,12 +163,13 @@ class RunSpec:
         one_of=UNITS,
         of="selection",
     )
-    order: str = rule(
+    batch_order: str = rule(
         "shuffled",
         "of the picks in an epoch: shuffled | greedy (greedy order within each class, classes"
         " interleaved by rank) | within_class (a shuffle within each class, likewise interleaved)",
         one_of=("greedy", "within_class", "shuffled"),
         of="selection",
+        hash_as="order",
     )
     order_seed: int = rule(
         0,
@@ -160,7 +183,9 @@ class RunSpec:
         one_of=("facility", "sampled"),
         of="selection",
     )
-    every: int = rule(1, "epochs between selections", least=1, of="selection")
+    selection_interval: int = rule(
+        1, "epochs between selections", least=1, of="selection", hash_as="every"
+    )
     warmup: int = rule(
         0, "epochs on the full set before the first selection", least=0, of="selection"
     )
@@ -169,30 +194,42 @@ class RunSpec:
         "points come from the finished `pretraining()` run, selected once",
         of="selection",
     )
-    final_ratio: float = rule(
+    ratio_end: float = rule(
         0.0,
         "curriculum: ratio grows linearly to this in the last epoch; 0 = stays",
         of="selection",
+        hash_as="final_ratio",
     )
 
     # beyond selection; off in a pretraining run as well
-    steps: str = rule("plain", f"what a step is: {' | '.join(STEPS)}", one_of=STEPS, of="selection")
-    mix: bool = rule(
-        False, "mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)", of="selection"
+    update_rule: str = rule(
+        "plain",
+        f"how a batch updates the model: {' | '.join(UPDATE_RULES)}",
+        one_of=UPDATE_RULES,
+        of="selection",
+        hash_as="steps",
     )
-    mixing: str = rule(
+    mixup: bool = rule(
+        False,
+        "mix each image with one of its class, CRUST's lambda ~ Beta(1, 0.1)",
+        of="selection",
+        hash_as="mix",
+    )
+    mixup_variant: str = rule(
         "picks",
         "picks (a partner among the picks, a lambda per image, from the first selection on)"
         " | released (a partner among all points of the given class, a lambda per batch, from the"
         " epoch after the first selection on)",
         one_of=("picks", "released"),
         of="selection",
+        hash_as="mixing",
     )
-    clean_set: int = rule(
+    num_clean: int = rule(
         0,
         "training images whose true labels `reweight` may see",
         least=0,
         of="selection",
+        hash_as="clean_set",
     )
 
     def __post_init__(self) -> None:
@@ -222,11 +259,11 @@ class RunSpec:
     def hash(self) -> str:
         """16 hex digits of the sha256 of the non-default fields."""
         # sorted, so that the order of the fields is no part of it
-        changed = {
-            f.name: getattr(self, f.name)
+        changed = dict(
+            rule_of(f).hashed(f.name, getattr(self, f.name))
             for f in fields(self)
             if getattr(self, f.name) != f.default
-        }
+        )
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:16]
 
     def asdict(self) -> dict:
@@ -235,11 +272,26 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: dict) -> RunSpec:
-        """Inverse of asdict. Raises SpecError on an unknown field."""
+        """Inverse of asdict, also of one that an earlier version wrote under earlier names.
+
+        Raises SpecError on an unknown field.
+        """
         if not isinstance(values, dict):
             raise SpecError(
                 f"spec must be a mapping of RunSpec's fields; got {type(values).__name__}"
             )
+
+        # a record keeps the names that it was written with
+        present = {rule_of(f).hash_as or f.name: f for f in fields(cls)}
+        values = dict(values)
+        for name in values.keys() & present.keys():
+            field = present[name]
+            if field.name in values and name != field.name:
+                raise SpecError(f"{name} is called {field.name}; give that alone")
+            value = values.pop(name)
+            was = rule_of(field).renamed
+            values[field.name] = was.get(value, value) if isinstance(value, str) else value
+
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SpecError(f"field must be one of RunSpec's; got {unknown}")
@@ -310,23 +362,23 @@ CROSS_RULES = (
         "increasing",
     ),
     CrossRule(
-        "final_ratio",
-        lambda s: s.final_ratio == 0 or s.ratio <= s.final_ratio <= 1,
+        "ratio_end",
+        lambda s: s.ratio_end == 0 or s.ratio <= s.ratio_end <= 1,
         "0 or in [ratio, 1]",
     ),
     CrossRule(
-        "clean_set",
-        lambda s: (s.clean_set > 0) == (s.steps == "reweight"),
-        "> 0 exactly when steps is reweight",
+        "num_clean",
+        lambda s: (s.num_clean > 0) == (s.update_rule == "reweight"),
+        "> 0 exactly when update_rule is reweight",
     ),
     CrossRule(
-        "space",
-        lambda s: s.space != "forgetting" or s.pretrained,
+        "embedding",
+        lambda s: s.embedding != "forgetting" or s.pretrained,
         "of a current model unless pretrained is true",
     ),
     CrossRule(
-        "steps",
-        lambda s: s.pretrained or s.steps != "raw_clusters",
+        "update_rule",
+        lambda s: s.pretrained or s.update_rule != "raw_clusters",
         "plain or reweight unless pretrained is true",
     ),
     CrossRule("warmup", lambda s: not (s.pretrained and s.warmup), "0 for a pretrained selection"),
@@ -335,8 +387,14 @@ CROSS_RULES = (
         lambda s: not (s.pretrained and s.gradient_mode == "train"),
         "eval for a pretrained selection",
     ),
-    CrossRule("mixing", lambda s: s.mix or s.mixing == "picks", "picks unless mix is true"),
     CrossRule(
-        "order_seed", lambda s: s.order_seed == 0 or s.order != "greedy", "0 for the greedy order"
+        "mixup_variant",
+        lambda s: s.mixup or s.mixup_variant == "picks",
+        "picks unless mixup is true",
+    ),
+    CrossRule(
+        "order_seed",
+        lambda s: s.order_seed == 0 or s.batch_order != "greedy",
+        "0 for the greedy order",
     ),
 )

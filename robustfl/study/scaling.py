@@ -7,7 +7,7 @@ from dataclasses import replace
 from robustfl.study.run_spec import RunSpec
 
 # Fields that a scale gives to every run, as they are.
-SIZES = ("sample", "subset", "test_subset", "test_every", "model", "precision")
+SIZES = ("use_sample", "train_size", "test_size", "test_interval", "model", "precision")
 
 
 def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: dict) -> RunSpec:
@@ -18,7 +18,7 @@ def scale_spec(spec: RunSpec, base: RunSpec, protocol: str, size: dict, config: 
     selections along with them, the learning rate in proportion to the batch (Goyal et al. 2017).
     """
     changes = {k: size[k] for k in SIZES if k in size}
-    changes |= {k: config[k] for k in ("precision", "compiled") if config[k] is not None}
+    changes |= {k: config[k] for k in ("precision", "torch_compile") if config[k] is not None}
     if spec.holdout and "holdout" in size:  # a run that holds nothing out keeps everything
         changes["holdout"] = size["holdout"]
 
@@ -45,5 +45,5 @@ def _shortened(spec: RunSpec, epochs: int) -> dict:
         "epochs": epochs,
         "milestones": tuple(sorted({max(1, round(m * shrink)) for m in spec.milestones})),
         "warmup": min(epochs - 1, warmup),  # at least one epoch selects
-        "every": max(1, round(spec.every * shrink)),
+        "selection_interval": max(1, round(spec.selection_interval * shrink)),
     }

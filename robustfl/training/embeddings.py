@@ -21,7 +21,7 @@ from robustfl.training.augment import Images
 from robustfl.training.inference import autocast, features
 from robustfl.training.resnet import feature_function, last_layer
 
-SPACES = ("gradient", "logit", "last_layer", "feature", "loss")
+EMBEDDINGS = ("gradient", "logit", "last_layer", "feature", "loss")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Pass:
 
         Raises ValueError for an unknown space.
         """
-        if space not in SPACES:
-            raise ValueError(f"space must be one of {', '.join(SPACES)}; got {space!r}")
+        if space not in EMBEDDINGS:
+            raise ValueError(f"space must be one of {', '.join(EMBEDDINGS)}; got {space!r}")
         if space == "feature":
             return self.features
         if space == "loss":

@@ -47,12 +47,12 @@ def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
 
     Warm-up epochs, which have no greedy order, are shuffled whatever the spec's order.
     """
-    if spec.order == "greedy" and not subset.warmup:
+    if spec.batch_order == "greedy" and not subset.warmup:
         return interleaved(subset.classes)
 
     purpose = f"shuffle {spec.order_seed}" if spec.order_seed else "shuffle"
     shuffled = rng.stream(spec.seed, purpose, epoch).permutation(len(subset.indices))
-    if spec.order == "within_class" and not subset.warmup:
+    if spec.batch_order == "within_class" and not subset.warmup:
         return shuffled[interleaved(subset.classes[shuffled])]
     return shuffled
 
@@ -84,7 +84,7 @@ def plan_epoch(
     indices = to_device(subset.indices[order])
     weights = to_device(subset.weights[order]).float()
     crops = augment.draw_crops(spec.seed, epoch, len(data.images)).to(device)
-    if not spec.mix:
+    if not spec.mixup:
         return Plan(indices, weights, crops, lr)
 
     partners, shares = _mixed(subset, order, data, spec, epoch)
@@ -100,7 +100,7 @@ def _mixed(
     """
     generator = rng.stream(spec.seed, "mix", epoch)
     classes = subset.classes[order]
-    if spec.mixing == "released":
+    if spec.mixup_variant == "released":
         given = data.given_labels.cpu().numpy()
         partners, shares = partners_as_released(classes, given, spec.batch_size, generator)
         mixes = epoch > spec.warmup + 1

@@ -108,7 +108,7 @@ class EpochSelector:
         spec = self.spec
         if spec.pretrained or (spec.method == "full" and not needs_points(spec)):
             return False
-        return (epoch - spec.warmup - 1) % spec.every == 0
+        return (epoch - spec.warmup - 1) % spec.selection_interval == 0
 
     def observe(self, epoch: int, model: nn.Module, subset: Subset) -> Columns:
         """How well the current model fits the training set, and how well the subset stands for its
@@ -144,7 +144,7 @@ class EpochSelector:
 
         # measure; forgetting events were counted in training and cost no pass
         measures = self._measures(points, picked.indices, weight)
-        passes = points is not None and spec.space != "forgetting"
+        passes = points is not None and spec.embedding != "forgetting"
         by_class = []
         if spec.noise != "none":
             by_class = class_quality(picked.indices, self.given, self.clean)
@@ -159,7 +159,7 @@ class EpochSelector:
 
     def _points(self, epoch: int, model: nn.Module) -> Points:
         """(n, d) float32 points that the selector looks at in this epoch."""
-        space = self.spec.space
+        space = self.spec.embedding
         if self.pretrained is None:
             points = self._current_pass(epoch, model).points(space)
         elif space == "forgetting":
@@ -192,17 +192,17 @@ class EpochSelector:
         """The share to pick: constant, or growing linearly from ratio to final_ratio over the
         epochs after the warm-up."""
         spec = self.spec
-        if not spec.final_ratio:
+        if not spec.ratio_end:
             return spec.ratio
         passed = (epoch - spec.warmup - 1) / max(1, spec.epochs - spec.warmup - 1)
-        return spec.ratio + passed * (spec.final_ratio - spec.ratio)
+        return spec.ratio + passed * (spec.ratio_end - spec.ratio)
 
     def _weights(self, points: Points | None, picked: Selection) -> np.ndarray:
         """(k,) float64 weights of the picks, not yet scaled."""
         spec = self.spec
         if spec.weights == "uniform":
             return np.ones(len(picked.indices))
-        if spec.weights == "natural":
+        if spec.weights == "from_selector":
             return picked.weights
         if spec.weights == "cluster":
             return weights.cluster(points, self.given, picked.indices)

@@ -121,7 +121,7 @@ def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int, lr: float) ->
 
     None in epochs that are not tested. Raises TrainingError as `train_epochs` does.
     """
-    if epoch % spec.test_every and epoch != spec.epochs:
+    if epoch % spec.test_interval and epoch != spec.epochs:
         return {}
     test = evaluate(model, data.test, data.test_labels, spec.precision)
     _must_be_finite("test", test["loss"], epoch, lr)

@@ -6,7 +6,7 @@ from robustfl.data import label_noise
 LABELS = np.random.default_rng(0).integers(0, 10, 20000)
 
 
-@pytest.mark.parametrize("kind", ["agnostic", "pair"])
+@pytest.mark.parametrize("kind", ["symmetric", "pair"])
 @pytest.mark.parametrize("rate", [0.2, 0.4])
 def test_rate_meets_its_expectation(kind, rate):
     noisy, measured = label_noise.apply(LABELS, 10, kind, rate, seed=1)
@@ -14,8 +14,8 @@ def test_rate_meets_its_expectation(kind, rate):
     assert measured == (noisy != LABELS).mean()
 
 
-def test_agnostic_is_uniform_over_the_other_classes():
-    noisy, measured = label_noise.apply(LABELS, 10, "agnostic", 0.4, seed=2)
+def test_symmetric_is_uniform_over_the_other_classes():
+    noisy, measured = label_noise.apply(LABELS, 10, "symmetric", 0.4, seed=2)
     flipped = noisy != LABELS
     shift = np.bincount((noisy - LABELS)[flipped] % 10, minlength=10)
     assert shift[0] == 0, "no flipped label equals its origin"
@@ -41,9 +41,9 @@ def test_asymmetric_follows_its_map():
 
 
 def test_noise_is_drawn_once_per_seed():
-    one, two = (label_noise.apply(LABELS, 10, "agnostic", 0.4, seed=5)[0] for _ in range(2))
+    one, two = (label_noise.apply(LABELS, 10, "symmetric", 0.4, seed=5)[0] for _ in range(2))
     assert np.array_equal(one, two)
-    other = label_noise.apply(LABELS, 10, "agnostic", 0.4, seed=6)[0]
+    other = label_noise.apply(LABELS, 10, "symmetric", 0.4, seed=6)[0]
     assert (one != other).mean() > 0.3
 
 

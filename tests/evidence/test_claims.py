@@ -98,8 +98,8 @@ def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
     }
     assert by["epochs", "best_top1"].estimate.mean == pytest.approx(0.0)
     assert by["backwards", "best_top1"].estimate.mean > 10
-    full = g.records["cifar10_robust_agnostic0.4_full_seed0"]
-    limit = g.records["cifar10_robust_agnostic0.4_centrality0.4_ball2_seed0"].metrics["backwards"]
+    full = g.records["cifar10-robust-symmetric0.4-full-seed0"]
+    limit = g.records["cifar10-robust-symmetric0.4-centrality0.4-ball2-seed0"].metrics["backwards"]
     seen = within(full, "backwards", limit)
     assert seen[-1]["backwards"] <= limit < seen[-1]["backwards"] + POINTS
     assert set(BUDGETS) == {"epochs", "backwards", "passes", "seconds"}
@@ -107,7 +107,7 @@ def test_equal_backward_passes_read_the_longer_run_early(tmp_path):
 
 def test_held_out_epoch_is_chosen_without_the_test_set(tmp_path):
     g = gathered(tmp_path, weighted(0.0), seeds=(0,))
-    record = g.records["cifar10_robust_agnostic0.4_full_seed0"]
+    record = g.records["cifar10-robust-symmetric0.4-full-seed0"]
     rows = [dict(row, heldout_acc=100.0 - row["epoch"]) for row in record.curves]
     assert (
         MEASURES["heldout_top1"].read(record, rows, g)
@@ -126,7 +126,7 @@ def test_values_are_held_against_the_slides(tmp_path):
             (
                 r
                 for r in labels
-                if f"location{r:g}_" in made["name"] or f"centrality{r:g}_" in made["name"]
+                if f"location{r:g}-" in made["name"] or f"centrality{r:g}-" in made["name"]
             ),
             None,
         )
@@ -150,7 +150,7 @@ def test_values_are_held_against_the_slides(tmp_path):
 def test_ablation_sizes_come_from_the_slides_changes(tmp_path):
     g = gathered(
         tmp_path,
-        lambda s: (50.0 - 0.8 * (s.order == "within_class"),) * 2,
+        lambda s: (50.0 - 0.8 * (s.batch_order == "within_class"),) * 2,
         groups=("ablations_cifar10",),
     )
     found = {

@@ -81,7 +81,7 @@ def test_differences_are_those_planted(config):
 
 
 def test_a_run_that_is_missing_is_left_out(config, tmp_path):
-    (tmp_path / "rung_1600/runs/cifar10_robust_agnostic0.4_random0.4_seed3/metrics.json").unlink()
+    (tmp_path / "rung_1600/runs/cifar10-robust-symmetric0.4-random0.4-seed3/metrics.json").unlink()
     released = ladder.of_row(
         ladder.steps(ladder.climb(config)), "FL weighted (released)", "random", "last_top1"
     )

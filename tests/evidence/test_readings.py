@@ -60,7 +60,7 @@ def test_the_page_names_it(config, tmp_path):
 
 
 def test_a_reading_with_numbers_missing_cannot_win(config, tmp_path):
-    name = "cifar10_speed_centrality0.2_warmup60_seed0"
+    name = "cifar10-speed-centrality0.2-warmup60-seed0"
     (tmp_path / "readings/runs" / name / "metrics.json").unlink()
     found = readings.fits(config)
     assert found[-1].reading == WANTED and not found[-1].whole

@@ -146,9 +146,9 @@ def test_covered_data_is_held_against_the_slides_at_every_interval(tmp_path):
     known = experiments.load("laptop", {"groups": ["interval_cifar10"], "seeds": [0, 1]})
 
     def change(made):
-        made["covered"] = {"every10": 0.7, "every25": 0.45, "every50": 0.2}.get(
-            made["name"].split("_")[-2], 0.9
-        )
+        made["covered"] = {
+            f"selection_interval{n}": covered for n, covered in ((10, 0.7), (25, 0.45), (50, 0.2))
+        }.get(made["name"].split("-")[-2], 0.9)
 
     gathered = tables.gather(known, write_study(tmp_path, known, change=change))
     said = paragraphs.paragraph(gathered, known.groups["interval_cifar10"])
@@ -283,7 +283,7 @@ def test_rows_that_mix_precisions_or_test_sets_say_so(tmp_path):
     known = experiments.load("smoke", {"groups": ["radius_cifar10"], "seeds": [0, 1]})
 
     def change(made):
-        if "ball2_seed1" in made["name"]:
+        if "ball2-seed1" in made["name"]:
             made["provenance"] |= {"precision": "bf16", "test_points": 10000}
 
     config = write_study(tmp_path, known, change=change)
@@ -319,7 +319,7 @@ def test_runs_of_a_comparison_are_numbered_as_listed(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
     line = next(c for c in said["verdicts"]["details"] if c["key"] == "radius_best")["lines"][0]
     assert [said["runs"][i - 1][0] for i in line["runs"]] == [
-        f"cifar10_robust_agnostic0.4_full_ball{r}" for r in (2, 1)
+        f"cifar10-robust-symmetric0.4-full_ball{r}" for r in (2, 1)
     ]
 
 

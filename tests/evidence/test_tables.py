@@ -38,7 +38,7 @@ def test_ours_theirs_and_the_difference(planted):
         # 1 warm-up epoch of 4, ratio 0.4
         assert frame.loc[("FL weighted", method)].backwards_of_full == pytest.approx(0.55)
     assert full.seconds == 3.5 and full.seeds == 3
-    assert full.runs.split() == [f"cifar10_robust_agnostic0.4_full_seed{s}" for s in range(3)]
+    assert full.runs.split() == [f"cifar10-robust-symmetric0.4-full-seed{s}" for s in range(3)]
 
 
 def test_a_baseline_gets_no_number_of_the_slides(planted):
@@ -100,7 +100,7 @@ def test_csv_files_hold_the_same(planted, tmp_path):
 @pytest.mark.parametrize("what", ["tables", "figures"])
 def test_a_stale_record_stops_everything_by_name(planted, tmp_path, what):
     known, config = planted
-    name = "cifar10_robust_agnostic0.4_full_seed1"
+    name = "cifar10-robust-symmetric0.4-full-seed1"
     path = tmp_path / "results/smoke/runs" / name / "metrics.json"
     path.write_text(path.read_text().replace(known.spec(name).hash, "0" * 16))
     with pytest.raises(record.RecordError, match=f"{name}.*stale"):
@@ -110,7 +110,7 @@ def test_a_stale_record_stops_everything_by_name(planted, tmp_path, what):
 
 def test_an_absent_record_is_named(planted, tmp_path):
     known, config = planted
-    name = "cifar10_robust_agnostic0.4_random0.4_seed2"
+    name = "cifar10-robust-symmetric0.4-random0.4-seed2"
     (tmp_path / "results/smoke/runs" / name / "curves.csv").unlink()
     with pytest.raises(record.RecordError, match=name):
         tables.gather(known, config)

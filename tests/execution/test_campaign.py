@@ -49,7 +49,7 @@ def test_the_project_s_evidence_is_of_runs_that_the_study_has():
     headline = [job for job in jobs if job.scale == "full"][:3]
     assert [job.spec.method for job in headline] == ["full", "centrality", "random"]
     assert all(
-        job.spec.model == "resnet32" and job.spec.epochs == 120 and not job.spec.subset
+        job.spec.model == "resnet32" and job.spec.epochs == 120 and not job.spec.train_size
         for job in headline
     )
 
@@ -60,9 +60,9 @@ def test_runs_are_trained_in_order_and_packed(folder):
     assert process.returncode == 0, output
     done = [line.split()[1].rstrip(":") for line in output.splitlines() if "done in" in line]
     names = [
-        "cifar10_robust_agnostic0.4_full_seed0",
-        "cifar10_robust_agnostic0.4_random0.4_seed0",
-        "cifar10_robust_agnostic0.4_centrality0.4_ball2_seed0",
+        "cifar10-robust-symmetric0.4-full-seed0",
+        "cifar10-robust-symmetric0.4-random0.4-seed0",
+        "cifar10-robust-symmetric0.4-centrality0.4-ball2-seed0",
     ]
     assert done == names, "in the order of the group's rows, the run of two stages once"
     for name in names:
@@ -102,12 +102,12 @@ def test_a_stopped_call_goes_on(folder):
 
 
 def test_a_failed_run_is_told_and_the_others_go_on(folder):
-    bad = folder / "results/smoke/runs/cifar10_robust_agnostic0.4_full_seed0"
+    bad = folder / "results/smoke/runs/cifar10-robust-symmetric0.4-full-seed0"
     bad.parent.mkdir(parents=True)
     bad.write_text("a file where the run's folder should be")
     process = start(folder, "--at-once", "1")
     output = process.communicate(timeout=120)[0]
-    assert process.returncode == 1 and "full_seed0: FAILED" in output
+    assert process.returncode == 1 and "full-seed0: FAILED" in output
     assert output.count("done in") == 2
 
 
@@ -154,7 +154,7 @@ def test_a_stage_that_is_not_there_is_named(folder, stage, message):
 def test_work_is_counted_in_passes():
     known = experiments.load("desk", {"groups": ["ladder"]})
     full, random = (
-        known.spec(f"cifar10_robust_agnostic0.4_{name}_seed0") for name in ("full", "random0.4")
+        known.spec(f"cifar10-robust-symmetric0.4-{name}-seed0") for name in ("full", "random0.4")
     )
     assert campaign.images(full) == 3 * 120 * 49000 + 13 * 49000 + 120 * 10000
     assert campaign.images(random) == pytest.approx(

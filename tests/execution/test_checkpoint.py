@@ -66,7 +66,12 @@ def test_full_disk_loses_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"method": "facility_location", "ratio": 0.5, "every": 2, "order": "greedy"},
+        {
+            "method": "facility_location",
+            "ratio": 0.5,
+            "selection_interval": 2,
+            "batch_order": "greedy",
+        },
         {"method": "random", "ratio": 0.5, "optimizer": "adam", "lr": 0.001},
         {"method": "full", "weights": "ball", "radius": 1.0, "precision": "bf16"},
     ],

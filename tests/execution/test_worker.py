@@ -12,7 +12,7 @@ import time
 import pytest
 import yaml
 
-SHORT, LONG = "cifar10_speed_random0.2_seed0", "cifar10_robust_agnostic0.4_full_seed0"
+SHORT, LONG = "cifar10-speed-random0.2-seed0", "cifar10-robust-symmetric0.4-full-seed0"
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_smoke_study_end_to_end(clone):
 
 
 def test_single_target_by_name(clone):
-    name = "fashion_mnist_speed_random0.2_seed0"
+    name = "fashion_mnist-speed-random0.2-seed0"
     target = f"results/laptop/runs/{name}/metrics.json"
     output = snakemake(clone, "-n", target)
     assert "rule train:" in output and f"name={name}" in output
@@ -78,7 +78,7 @@ def test_packed_records_are_not_trained_again(published):
 
 
 def test_a_packed_run_is_restored_when_asked_for_by_name(published):
-    name = "cifar10_robust_agnostic0.4_forgetting0.4_forgetting_warmup0_seed0"
+    name = "cifar10-robust-symmetric0.4-forgetting0.4-forgetting-warmup0-seed0"
     target = f"results/laptop/runs/{name}/metrics.json"
     output = snakemake(published, target)
     assert output.count("rule train:") == 1  # the pretraining run is packed too, and stays so
@@ -108,9 +108,9 @@ def test_lists_and_null_on_the_command_line(clone):
 
 
 def test_unknown_name_is_a_clear_error(clone):
-    output = snakemake(clone, "results/full/runs/cifar10_robust_typo_seed0/metrics.json", ok=False)
+    output = snakemake(clone, "results/full/runs/cifar10-robust-typo-seed0/metrics.json", ok=False)
     assert (
-        "run must be one of `robustfl runs --scale full`; got 'cifar10_robust_typo_seed0'" in output
+        "run must be one of `robustfl runs --scale full`; got 'cifar10-robust-typo-seed0'" in output
     )
 
 

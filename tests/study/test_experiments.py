@@ -31,15 +31,15 @@ def test_shared_runs_are_trained_once(scale):
     assert len(set(hashes)) == len(hashes)
     shared = [n for n in known.specs if len(known.groups_of(n)) > 1]
     if len(known.groups) > 10:  # not the rungs of the ladder, nor the readings
-        assert "cifar10_robust_agnostic0.4_full_ball2_seed0" in shared  # noise 0.4 and radius
-        assert "cifar10_speed_facility_location0.6_seed0" in shared  # ratios and ablations
+        assert "cifar10-robust-symmetric0.4-full-ball2-seed0" in shared  # noise 0.4 and radius
+        assert "cifar10-speed-facility_location0.6-seed0" in shared  # ratios and ablations
 
 
 def test_settings_that_few_epochs_make_one_are_one_run():
     rows = {s: experiments.load(s).groups["interval_cifar10"].rows for s in ("smoke", "full")}
     assert len({row.names for row in rows["full"]}) == 8
     assert {row.names[0] for row in rows["smoke"]} == {
-        f"cifar10_speed_{m}0.2_seed0" for m in ("facility_location", "centrality")
+        f"cifar10-speed-{m}0.2-seed0" for m in ("facility_location", "centrality")
     }
 
 
@@ -72,7 +72,7 @@ def test_slides_numbers_stand_in_the_slides():
 
 
 def test_full_scale_is_the_protocol():
-    spec = experiments.load("full").spec("cifar10_speed_facility_location0.4_seed0")
+    spec = experiments.load("full").spec("cifar10-speed-facility_location0.4-seed0")
     assert (spec.model, spec.epochs, spec.batch_size, spec.milestones, spec.gamma) == (
         "resnet32",
         200,
@@ -80,9 +80,14 @@ def test_full_scale_is_the_protocol():
         (60, 90, 120, 160),
         0.3,
     )
-    assert (spec.sample, spec.subset, spec.order, spec.ratio) == (False, 0, "greedy", 0.4)
+    assert (spec.use_sample, spec.train_size, spec.batch_order, spec.ratio) == (
+        False,
+        0,
+        "greedy",
+        0.4,
+    )
     robust = experiments.load("full").spec(
-        "cifar10_robust_agnostic0.4_facility_location0.4_ball2_seed0"
+        "cifar10-robust-symmetric0.4-facility_location0.4-ball2-seed0"
     )
     assert (robust.epochs, robust.batch_size, robust.lr, robust.milestones, robust.warmup) == (
         120,
@@ -104,36 +109,34 @@ def test_cluster_counts_of_set_cover_are_the_slides():
 
 
 def test_fewer_epochs_shrink_the_schedule():
-    spec = experiments.load("full", {"epochs": 20}).spec("cifar10_speed_facility_location0.4_seed0")
+    spec = experiments.load("full", {"epochs": 20}).spec("cifar10-speed-facility_location0.4-seed0")
     assert (spec.epochs, spec.milestones) == (20, (6, 9, 12, 16))
-    assert (
-        experiments.load("full", {"epochs": 1}).spec("cifar10_robust_agnostic0.4_full_seed0").warmup
-        == 0
-    )
+    known = experiments.load("full", {"epochs": 1})
+    assert known.spec("cifar10-robust-symmetric0.4-full-seed0").warmup == 0
 
 
 def test_a_scale_may_hold_out_more_but_never_from_set_cover():
     known = experiments.load("laptop")
-    assert known.spec("cifar10_robust_agnostic0.4_full_seed0").holdout == 0.125
+    assert known.spec("cifar10-robust-symmetric0.4-full-seed0").holdout == 0.125
     assert {s.holdout for s in known.specs.values() if s.method == "set_cover"} == {0.0}
 
 
 def test_a_scale_may_shrink_batches_and_the_rate_along():
     full, laptop = (
-        experiments.load(scale).spec("cifar10_robust_agnostic0.4_full_seed0")
+        experiments.load(scale).spec("cifar10-robust-symmetric0.4-full-seed0")
         for scale in ("full", "laptop")
     )
     assert (full.batch_size, full.lr) == (128, 0.1) and laptop.batch_size < 128
     assert laptop.lr == pytest.approx(0.1 * laptop.batch_size / 128)
-    assert experiments.load("laptop").spec("cifar10_speed_full_shuffled_seed0").batch_size == 32
+    assert experiments.load("laptop").spec("cifar10-speed-full-shuffled-seed0").batch_size == 32
 
 
 def test_set_cover_finds_its_pretraining_run():
     for scale in ("smoke", "laptop", "desk", "full"):
         known = experiments.load(scale)
         cover = next(n for n, s in known.specs.items() if s.pretrained)
-        assert known.pretraining_name(cover) == "cifar10_speed_full_holdout0_shuffled_seed0"
-    assert known.pretraining_name("cifar10_robust_agnostic0.4_full_seed0") is None
+        assert known.pretraining_name(cover) == "cifar10-speed-full-holdout0-shuffled-seed0"
+    assert known.pretraining_name("cifar10-robust-symmetric0.4-full-seed0") is None
 
 
 def test_unknown_run_is_a_clear_error():
@@ -141,7 +144,7 @@ def test_unknown_run_is_a_clear_error():
     with pytest.raises(experiments.StudyError, match="robustfl runs --scale smoke`; got 'typo'"):
         known.spec("typo")
     with pytest.raises(experiments.StudyError, match="this name has seeds"):
-        known.spec("cifar10_robust_agnostic0.4_full_seed77")
+        known.spec("cifar10-robust-symmetric0.4-full-seed77")
 
 
 def test_bad_entries_name_group_and_row(configs):
@@ -158,8 +161,8 @@ def test_bad_entries_name_group_and_row(configs):
         ("set", "method", "centralty"),
         ("set", "model", "resnet15"),
         ("set", "noise", "symetric"),
-        ("set", "steps", "rewieght"),
-        ("set", "space", "gradeint"),
+        ("set", "update_rule", "rewieght"),
+        ("set", "embedding", "gradeint"),
         ("group", "dataset", "cifar01"),
         ("group", "protocol", "sped"),
     ],
@@ -210,15 +213,15 @@ def test_one_entry_is_one_experiment(configs):
         }
 
     known = experiments.load("full", {"groups": ["pair_noise"]}, configs("experiments.yaml", add))
-    assert list(known.specs) == ["cifar10_robust_pair0.3_full_seed0"]
+    assert list(known.specs) == ["cifar10-robust-pair0.3-full-seed0"]
 
 
 def test_names_differ_whenever_specs_differ():
     base = RunSpec()
     for field, value in {
-        "every": 5,
+        "selection_interval": 5,
         "representative": "sampled",
-        "space": "logit",
+        "embedding": "logit",
         "batch_size": 64,
         "gamma": 0.2,
     }.items():

@@ -15,11 +15,11 @@ from robustfl.study.run_spec import RunSpec
 
 RECORDS = Path("results/laptop/records")
 NAMES = [  # with label noise and picks, with neither, and with a selection from a pretrained model
-    "cifar10_robust_agnostic0.4_facility_location0.4_ball2_seed0",
-    "fashion_mnist_speed_random0.2_seed1",
-    "cifar10_robust_agnostic0.4_forgetting0.4_forgetting_warmup0_seed2",
+    "cifar10-robust-symmetric0.4-facility_location0.4-ball2-seed0",
+    "fashion_mnist-speed-random0.2-seed1",
+    "cifar10-robust-symmetric0.4-forgetting0.4-forgetting-warmup0-seed2",
 ]
-SMOKE = "fashion_mnist_speed_random0.2_seed0"
+SMOKE = "fashion_mnist-speed-random0.2-seed0"
 
 
 def spec_of(name: str) -> RunSpec:
@@ -119,7 +119,7 @@ def test_broken_files_are_refused_by_name(copied, broken):
 
 def test_another_run_s_record_is_refused_by_name(copied):
     path, _ = copied
-    other = "cifar10_robust_agnostic0.4_facility_location0.4_ball2_seed1"
+    other = "cifar10-robust-symmetric0.4-facility_location0.4-ball2-seed1"
     path.write_bytes((RECORDS / f"{other}.json").read_bytes())
     with pytest.raises(record.RecordError, match=f"{path.name}.*seed: 1 -> 0.*stale"):
         packed.read_file(path, spec_of(NAMES[0]))

@@ -11,7 +11,7 @@ from robustfl.evidence import tables
 from robustfl.study import experiments, packed, record
 
 GROUP = "radius_cifar10"
-BASE = "cifar10_robust_agnostic0.4_full_ball1"
+BASE = "cifar10-robust-symmetric0.4-full-ball1"
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_pack_and_unpack_give_the_same_files(planted, capsys):
     assert not files(results) and len(list((results / "smoke/records").iterdir())) == count
     assert set(tables.gather(known, {"results": str(results)}).records) == set(known.specs)
 
-    assert call(results, "unpack", "--scale", "smoke", f"{BASE}_seed1") == 0
-    assert {path.parent.name for path in files(results)} == {f"{BASE}_seed1"}
+    assert call(results, "unpack", "--scale", "smoke", f"{BASE}-seed1") == 0
+    assert {path.parent.name for path in files(results)} == {f"{BASE}-seed1"}
     assert call(results, "unpack", "--scale", "smoke") == 0
     assert f"{count - 1} runs unpacked" in capsys.readouterr().out
     assert files(results) == before
@@ -97,7 +97,7 @@ def test_list_keeps_settings_of_one_name_apart(planted, capsys):
 def test_a_broken_record_is_named(planted, capsys):
     known, results = planted
     call(results, "pack", "--scale", "smoke")
-    path = results / "smoke/records" / f"{BASE}_seed0.json"
+    path = results / "smoke/records" / f"{BASE}-seed0.json"
     path.write_text(path.read_text()[:300])
     assert call(results, "list") == 1
     assert path.name in capsys.readouterr().err

@@ -9,11 +9,11 @@ from robustfl.training import embeddings, resnet
 
 def test_names_beside_the_spec_are_the_registries_keys():
     assert set(run_spec.MODELS) == set(resnet.MODELS)
-    assert set(run_spec.STEPS) == set(run.STEPS)
+    assert set(run_spec.UPDATE_RULES) == set(run.UPDATE_RULES)
     assert set(run_spec.NOISES) == {"none", *label_noise.NOISES}
 
 
 def test_choices_of_a_field_are_those_of_the_code_that_reads_it():
-    assert set(run_spec.SPACES) == {*embeddings.SPACES, "forgetting"}
+    assert set(run_spec.EMBEDDINGS) == {*embeddings.EMBEDDINGS, "forgetting"}
     assert set(run_spec.UNITS) == set(weights.UNITS)
     assert set(run_spec.WEIGHTS) >= set(validation.WEIGHTS)

@@ -27,7 +27,7 @@ def options(tmp_path):
 @pytest.fixture
 def setting(tiny, options):
     """(spec, data, model) with label noise."""
-    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, batch_size=16)
+    spec = dataclasses.replace(tiny, noise="symmetric", noise_rate=0.4, batch_size=16)
     return spec, prepare(spec, options, CPU)[0], resnet.build("resnet8", 3, 10, seed=0)
 
 
@@ -78,7 +78,7 @@ def test_reweighting_is_the_meta_gradient(setting):
 
     spec, data, model = setting
     steps = ReweightSteps(
-        model.double(), data, dataclasses.replace(spec, steps="reweight", clean_set=12)
+        model.double(), data, dataclasses.replace(spec, update_rule="reweight", num_clean=12)
     )
     images = data.images.plain(0, 6).double()
     clean = data.images.augmented(steps.clean, torch.full((108, 3), 4)).double()
@@ -117,7 +117,7 @@ def clusters(setting):
 
     spec, data, model = setting
     steps = RawClusterSteps(
-        model, data, dataclasses.replace(spec, steps="raw_clusters", pretrained=True)
+        model, data, dataclasses.replace(spec, update_rule="raw_clusters", pretrained=True)
     )
     everything = torch.arange(len(data.given_labels))
     steps.snapshot = 0.1 * torch.randn(10, 65, generator=torch.Generator().manual_seed(1))
@@ -157,14 +157,14 @@ def test_raw_cluster_gradient_is_autograd(clusters):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"steps": "reweight", "clean_set": 20},
-        {"steps": "raw_clusters", "pretrained": True, "lr": 0.05, "holdout": 0.0},
-        {"method": "forgetting", "ratio": 0.4, "space": "forgetting", "pretrained": True},
+        {"update_rule": "reweight", "num_clean": 20},
+        {"update_rule": "raw_clusters", "pretrained": True, "lr": 0.05, "holdout": 0.0},
+        {"method": "forgetting", "ratio": 0.4, "embedding": "forgetting", "pretrained": True},
     ],
     ids=["reweight", "raw_clusters", "forgetting"],
 )
 def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
-    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3, **changes)
+    spec = dataclasses.replace(tiny, noise="symmetric", noise_rate=0.4, epochs=3, **changes)
     options = dataclasses.replace(options, checkpoint_every=1)
     whole = run_to_record(spec, tmp_path / "whole", "run", options)
 
@@ -180,7 +180,7 @@ def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
     ).read_bytes()
     assert whole["provenance"]["weights_hash"] == again["provenance"]["weights_hash"]
     first, last = (record.read(tmp_path / "whole", "run", spec).curves[i] for i in (0, -1))
-    if spec.steps == "raw_clusters":
+    if spec.update_rule == "raw_clusters":
         assert last["train_loss"] < first["train_loss"], (
             "a convex problem is solved further each epoch"
         )
@@ -188,7 +188,7 @@ def test_baselines_run_and_go_on_to_the_bit(tiny, options, tmp_path, changes):
 
 def test_curriculum_grows_to_its_end(tiny, options, tmp_path):
     spec = dataclasses.replace(
-        tiny, epochs=5, warmup=1, method="facility_location", ratio=0.25, final_ratio=1.0
+        tiny, epochs=5, warmup=1, method="facility_location", ratio=0.25, ratio_end=1.0
     )
     run_to_record(spec, tmp_path / "run", "run", options)
     sizes = [row["selected"] for row in record.read(tmp_path / "run", "run", spec).curves]

@@ -17,7 +17,7 @@ from robustfl.training.epoch_plan import Plan
 from robustfl.training.steps.eager import EagerSteps
 
 CPU = torch.device("cpu")
-SPEC = RunSpec(sample=True, model="resnet20", batch_size=128)
+SPEC = RunSpec(use_sample=True, model="resnet20", batch_size=128)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
                 order = order[: 100 - epoch].to(device)
                 weights = torch.linspace(0.5, 1.5, len(order), device=device)
                 crops = augment.draw_crops(0, epoch, len(data.images)).to(device)
-                mix = (order.flip(0), weights / 2) if spec.mix else (None, None)
+                mix = (order.flip(0), weights / 2) if spec.mixup else (None, None)
                 totals.append(steps.run_epoch(Plan(order, weights, crops, 0.1 / epoch, *mix)))
             assert kind is not GraphSteps or steps.graph is not None  # it did not fall back
 
@@ -58,7 +58,7 @@ def train_both(spec, kinds, device, tmp_path, epochs=2, track=False):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_bookkeeping_is_that_of_eager_steps(tiny, tmp_path, optimizer):
-    spec = dataclasses.replace(tiny, optimizer=optimizer, lr=0.01, mix=optimizer == "sgd")
+    spec = dataclasses.replace(tiny, optimizer=optimizer, lr=0.01, mixup=optimizer == "sgd")
     (eager, p, _), (graph, q, _) = train_both(spec, (EagerSteps, Replayed), "cpu", tmp_path)
     torch.testing.assert_close(eager, graph, rtol=1e-3, atol=1e-3)
     for a, b in zip(p, q):

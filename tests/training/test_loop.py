@@ -24,21 +24,21 @@ CPU = torch.device("cpu")
 METHODS = [
     {"method": "full"},
     {"method": "full", "weights": "ball", "radius": 0.5, "radius_unit": "median"},
-    {"method": "facility_location", "ratio": 0.4, "order": "greedy"},
+    {"method": "facility_location", "ratio": 0.4, "batch_order": "greedy"},
     {
         "method": "facility_location",
         "ratio": 0.4,
         "weights": "cluster",
         "representative": "sampled",
-        "every": 2,
+        "selection_interval": 2,
     },
-    {"method": "centrality", "ratio": 0.4, "weights": "ball", "radius": 2.0, "space": "logit"},
+    {"method": "centrality", "ratio": 0.4, "weights": "ball", "radius": 2.0, "embedding": "logit"},
     {"method": "random", "ratio": 0.4},
-    {"method": "set_cover", "ratio": 0.7, "weights": "natural", "space": "feature"},
-    {"method": "centrality", "ratio": 0.5, "weights": "cluster", "mix": True},
-    {"method": "small_loss", "ratio": 0.6, "space": "loss"},
-    {"method": "el2n", "ratio": 0.4, "space": "logit"},
-    {"method": "facility_location", "ratio": 0.2, "final_ratio": 0.9},
+    {"method": "set_cover", "ratio": 0.7, "weights": "from_selector", "embedding": "feature"},
+    {"method": "centrality", "ratio": 0.5, "weights": "cluster", "mixup": True},
+    {"method": "small_loss", "ratio": 0.6, "embedding": "loss"},
+    {"method": "el2n", "ratio": 0.4, "embedding": "logit"},
+    {"method": "facility_location", "ratio": 0.2, "ratio_end": 0.9},
 ]
 
 
@@ -54,7 +54,7 @@ def test_interleaving_visits_classes_by_rank():
 
 def test_greedy_order_and_shuffle(tiny):
     subset = Subset(np.arange(6), np.ones(6), np.array([0, 0, 0, 1, 1, 2]), {"covered": 1.0})
-    greedy = epoch_order(subset, dataclasses.replace(tiny, order="greedy"), 1)
+    greedy = epoch_order(subset, dataclasses.replace(tiny, batch_order="greedy"), 1)
     assert greedy.tolist() == [0, 3, 5, 1, 4, 2]
     one, two, again = (epoch_order(subset, tiny, e).tolist() for e in (1, 2, 1))
     assert sorted(one) == list(range(6)) and one == again != two
@@ -64,7 +64,7 @@ def test_greedy_order_and_shuffle(tiny):
 def test_warm_up_is_shuffled_whatever_the_order(tiny, order):
     subset = Subset(np.arange(6), np.ones(6), np.array([0, 0, 0, 1, 1, 2]), warmup=True)
     shuffled = epoch_order(subset, tiny, 1).tolist()
-    assert epoch_order(subset, dataclasses.replace(tiny, order=order), 1).tolist() == shuffled
+    assert epoch_order(subset, dataclasses.replace(tiny, batch_order=order), 1).tolist() == shuffled
 
 
 def test_learning_rate_falls_after_its_milestones(tiny):
@@ -94,7 +94,7 @@ def test_a_step_is_weighted_sgd(tiny, options):
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_method_trains_and_repeats_to_the_byte(tiny, options, tmp_path, changes):
     spec = dataclasses.replace(
-        tiny, noise="agnostic", noise_rate=0.4, epochs=3, warmup=1, **changes
+        tiny, noise="symmetric", noise_rate=0.4, epochs=3, warmup=1, **changes
     )
     metrics = [run_to_record(spec, tmp_path / f"out{i}", "run", options) for i in (0, 1)]
     held = record.read(tmp_path / "out0", "run", spec)
@@ -108,14 +108,14 @@ def test_every_method_trains_and_repeats_to_the_byte(tiny, options, tmp_path, ch
     assert picks[0] == n, "warm-up on the full set"
     assert held.curves[-1]["backwards"] == sum(picks)
     blind = spec.method in ("full", "random") and spec.weights == "uniform"
-    selections = 0 if blind else 1 if spec.every == 2 else 2
+    selections = 0 if blind else 1 if spec.selection_interval == 2 else 2
     assert held.curves[-1]["forwards"] == sum(picks) + selections * n
     assert 0 < held.curves[-1]["label_precision"] <= 1
     assert (held.curves[-1]["covered"] == 1.0) == (spec.method == "full")
 
 
 def test_all_methods_see_the_same_noise_and_initialisation(tiny, options):
-    spec = dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4)
+    spec = dataclasses.replace(tiny, noise="symmetric", noise_rate=0.4)
     other = dataclasses.replace(spec, method="random", ratio=0.2, batch_size=16)
     (one, facts), (two, facts2) = (prepare(s, options, CPU) for s in (spec, other))
     assert facts["label_hash"] == facts2["label_hash"] and torch.equal(
@@ -162,7 +162,7 @@ def test_a_complete_record_is_kept_and_a_stale_one_refused(tiny, options, tmp_pa
 
 def test_pretrained_selection_uses_the_finished_run(tiny, options, tmp_path):
     spec = dataclasses.replace(
-        tiny, method="set_cover", ratio=0.7, weights="natural", pretrained=True
+        tiny, method="set_cover", ratio=0.7, weights="from_selector", pretrained=True
     )
     run_to_record(spec, tmp_path / "alone", "run", options)  # trains its pretraining run on demand
     models_made = sorted((tmp_path / "cache/models").glob("*.pt"))
@@ -200,7 +200,7 @@ def test_metrics_are_of_the_curves(tiny, options, tmp_path):
 
 def test_classes_and_picks_are_of_the_selections(tiny, options, tmp_path):
     spec = dataclasses.replace(
-        tiny, noise="agnostic", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3
+        tiny, noise="symmetric", noise_rate=0.4, epochs=4, method="facility_location", ratio=0.3
     )
     run_to_record(spec, tmp_path / "out", "run", options)
     held = record.read(tmp_path / "out", "run", spec)
@@ -256,10 +256,10 @@ def test_train_knows_no_method(tiny, options):
     reason="torch.compile needs a C++ compiler, and no space in its path",
 )
 def test_compiled_steps_are_eager_steps_up_to_rounding(tiny, options, tmp_path):
-    spec = dataclasses.replace(tiny, epochs=1, subset=80, holdout=0.0)
+    spec = dataclasses.replace(tiny, epochs=1, train_size=80, holdout=0.0)
     eager, compiled = (
         train_or_resume(
-            dataclasses.replace(spec, compiled=c), tmp_path / f"{c}.ckpt", options
+            dataclasses.replace(spec, torch_compile=c), tmp_path / f"{c}.ckpt", options
         ).progress.curves[0]
         for c in (False, True)
     )
@@ -272,13 +272,13 @@ def test_compiling_from_a_path_with_a_space_is_refused(tiny, options, tmp_path, 
     with pytest.raises(
         ValueError, match="compiled must be false where torch's path has a space; got /a b/torch"
     ):
-        train_or_resume(dataclasses.replace(tiny, compiled=True), tmp_path / "x.ckpt", options)
+        train_or_resume(dataclasses.replace(tiny, torch_compile=True), tmp_path / "x.ckpt", options)
 
 
 def test_training_learns(tiny, options, tmp_path):
     """200 real images are learned: images, labels, gradients and updates fit together."""
     spec = dataclasses.replace(
-        tiny, dataset="fashion_mnist", subset=200, epochs=15, holdout=0.0, lr=0.05
+        tiny, dataset="fashion_mnist", train_size=200, epochs=15, holdout=0.0, lr=0.05
     )
     progress = train_or_resume(spec, tmp_path / "x.ckpt", options).progress
     assert progress.curves[-1]["train_loss"] < 0.7 * progress.curves[0]["train_loss"]

@@ -34,7 +34,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def noisy(tiny):
-    return dataclasses.replace(tiny, noise="agnostic", noise_rate=0.4, epochs=3)
+    return dataclasses.replace(tiny, noise="symmetric", noise_rate=0.4, epochs=3)
 
 
 # orders
@@ -43,7 +43,7 @@ def noisy(tiny):
 def test_within_classes_the_order_is_shuffled_and_classes_stay_interleaved(tiny):
     classes = np.repeat([0, 1, 2], [4, 3, 2])
     subset = Subset(np.arange(100, 109), np.ones(9), classes, {"covered": 1.0})
-    spec = dataclasses.replace(tiny, order="within_class")
+    spec = dataclasses.replace(tiny, batch_order="within_class")
     orders = [epoch_order(subset, spec, epoch) for epoch in range(1, 30)]
     for order in orders:
         assert sorted(order) == list(range(9))
@@ -74,7 +74,7 @@ def test_another_shuffle_differs_in_the_order_alone(noisy, options):
 
 
 def test_a_random_subset_can_be_drawn_once(noisy, options):
-    spec = dataclasses.replace(noisy, method="random", ratio=0.3, epochs=5, every=5)
+    spec = dataclasses.replace(noisy, method="random", ratio=0.3, epochs=5, selection_interval=5)
     data, _ = prepare(spec, options, CPU)
     chooser, model = EpochSelector(spec, data), new_model(spec, CPU)
     drawn = [chooser(epoch, model).indices.tolist() for epoch in range(1, 6)]
@@ -178,7 +178,7 @@ def test_released_partners_are_of_the_whole_given_class_with_one_share_a_batch()
 
 
 def test_released_mixing_begins_one_epoch_after_the_first_selection(noisy, options):
-    spec = dataclasses.replace(noisy, epochs=9, warmup=5, mix=True, mixing="released")
+    spec = dataclasses.replace(noisy, epochs=9, warmup=5, mixup=True, mixup_variant="released")
     data, _ = prepare(spec, options, CPU)
     n = len(data.given_labels)
     everything = Subset(np.arange(n), np.ones(n), data.given_labels.numpy(), {"covered": 1.0})
@@ -291,7 +291,7 @@ def test_last_layer_points_are_the_gradients_of_the_last_layer(noisy, options):
 
 
 def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
-    spec = dataclasses.replace(noisy, epochs=7, test_every=3)
+    spec = dataclasses.replace(noisy, epochs=7, test_interval=3)
     metrics = run_to_record(spec, tmp_path / "run", "run", options)
     rows = record.read(tmp_path / "run", "run", spec).curves
     tested = [int(r["epoch"]) for r in rows if r["test_top1"] is not None]
@@ -301,13 +301,13 @@ def test_a_test_every_third_epoch_and_after_the_last(noisy, options, tmp_path):
     assert metrics["best_epoch"] in tested and metrics["heldout_epoch"] in tested
     assert metrics["last_top1"] == pytest.approx(rows[-1]["test_top1"], abs=1e-4)
     often = run_to_record(
-        dataclasses.replace(spec, test_every=1), tmp_path / "often", "often", options
+        dataclasses.replace(spec, test_interval=1), tmp_path / "often", "often", options
     )
     assert often["provenance"]["weights_hash"] == metrics["provenance"]["weights_hash"]
 
 
 def test_a_record_measured_otherwise_is_of_the_same_run(tiny):
-    asked = dataclasses.replace(tiny, test_subset=0, test_every=3, precision="auto")
+    asked = dataclasses.replace(tiny, test_size=0, test_interval=3, precision="auto")
     for held in (tiny, dataclasses.replace(tiny, precision="bf16")):
         assert asked.accepts(held)
     assert not dataclasses.replace(asked, precision="fp32").accepts(

@@ -33,7 +33,7 @@ def noisy(study: Study, group: Group) -> bool:
     """
     specs = [study.specs[row.names[0]] for row in group.rows]
     parts = [s for s in specs if s.noise != "none" and s.method != "full" and not s.pretrained]
-    return any(s.epochs - s.warmup > s.every for s in parts)
+    return any(s.epochs - s.warmup > s.selection_interval for s in parts)
 
 
 def extras(study: Study, group: Group) -> list[str]:

@@ -97,10 +97,10 @@ def approach(spec: RunSpec) -> str:
     A baseline keeps its selector's name.
     """
     weighted = spec.weights != "uniform"
-    if spec.steps != "plain":
-        return spec.steps.replace("_", " ")
-    if spec.mix or spec.final_ratio:
-        return "CRUST" if spec.mix else "curriculum"
+    if spec.update_rule != "plain":
+        return spec.update_rule.replace("_", " ")
+    if spec.mixup or spec.ratio_end:
+        return "CRUST" if spec.mixup else "curriculum"
     if spec.method == "full":
         return "weighted only" if weighted else "full"
     if spec.method in ("facility_location", "centrality"):

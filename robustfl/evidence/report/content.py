@@ -14,6 +14,7 @@ from robustfl.evidence.report.wording import join_with_and, with_sign
 from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, group_table
 from robustfl.study.experiments import Group, open_settings
 from robustfl.study.record import Record
+from robustfl.study.run_names import without_seed
 
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
@@ -127,7 +128,7 @@ def protocol(name: str, specs: list) -> str:
         f"{usual('momentum'):g}, weight decay {usual('weight_decay'):g}"
         + (f", the whole set for the first {warm} epoch{'s' * (warm > 1)}" if warm else "")
         + f", {100 * usual('holdout'):g} % of the training set held out, a new selection every "
-        + (f"{usual('every')} epochs" if usual("every") > 1 else "epoch")
+        + (f"{usual('selection_interval')} epochs" if usual("selection_interval") > 1 else "epoch")
     )
 
 
@@ -271,7 +272,7 @@ def run_list(gathered: StudyRecords) -> list[list[str]]:
     """
     runs: dict[str, list] = {}
     for name, r in gathered.records.items():
-        runs.setdefault(verdict_tables.base(name), []).append(r)
+        runs.setdefault(without_seed(name), []).append(r)
     return [
         [k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)]
         for k, v in runs.items()

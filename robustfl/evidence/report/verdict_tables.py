@@ -6,7 +6,6 @@ First one line per claim, then one per comparison with links to its runs.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from robustfl.evidence.report.wording import with_sign
 from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
 from robustfl.files import write_atomically
 from robustfl.study.experiments import Row
+from robustfl.study.run_names import without_seed
 
 MARKS = {REPRODUCED: "+", NOT_REPRODUCED: "−", INCONCLUSIVE: "?"}
 EQUAL = {
@@ -298,7 +298,9 @@ def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
 
     The accuracies share a line. Runs are numbered as content.run_list counts them.
     """
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(map(base, gathered.study.specs)), 1)}
+    numbers = {
+        name: i for i, name in enumerate(dict.fromkeys(map(without_seed, gathered.study.specs)), 1)
+    }
     entries = []
     for claim, mine in by_claim(verdicts).items():
         lines: dict[tuple, list[Verdict]] = {}
@@ -336,13 +338,8 @@ def _detail(verdicts: list[Verdict], numbers: dict[str, int]) -> dict:
         "cells": cells,
         "floor": "" if first.floor is None else f"{first.floor * shown:.2f}",
         "needed": needed(first),
-        "runs": [numbers[base(row.names[0])] for row in sides(c)],
+        "runs": [numbers[without_seed(row.names[0])] for row in sides(c)],
     }
-
-
-def base(name: str) -> str:
-    """A run's name without its seed."""
-    return re.sub(r"_seed\d+$", "", name)
 
 
 def bounds(claim: Claim) -> str:

@@ -45,8 +45,8 @@ class GraphSteps(EagerSteps):
             torch.zeros(n, device=device),
             torch.zeros(n, 3, dtype=torch.int64, device=device),
             spec.lr,
-            torch.zeros(n, dtype=torch.int64, device=device) if spec.mix else None,
-            torch.zeros(n, device=device) if spec.mix else None,
+            torch.zeros(n, dtype=torch.int64, device=device) if spec.mixup else None,
+            torch.zeros(n, device=device) if spec.mixup else None,
         )
         self.counter = torch.zeros((), dtype=torch.int64, device=device)  # full steps so far
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)

@@ -40,7 +40,7 @@ class EagerSteps:
         self.model = model
         self.data = data
         self.spec = spec
-        self.fast = compiled(model) if spec.compiled else model  # for batches of full size
+        self.fast = compiled(model) if spec.torch_compile else model  # for batches of full size
         self.optimizer = make_optimizer(model, spec)
         n = len(data.given_labels)
         self.forgetting = Forgetting(n, data.given_labels.device) if track else None

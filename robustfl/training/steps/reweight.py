@@ -36,7 +36,7 @@ class ReweightSteps(EagerSteps):
     def __init__(self, model: nn.Module, data: Data, spec: RunSpec, track: bool = False) -> None:
         super().__init__(model, data, spec, track)
         order = rng.stream(spec.seed, "clean_set").permutation(len(data.given_labels))
-        chosen = torch.from_numpy(order[: spec.clean_set])
+        chosen = torch.from_numpy(order[: spec.num_clean])
         # (clean_set,) indices of the images whose true labels are used
         self.clean = chosen.to(data.given_labels.device)
 
