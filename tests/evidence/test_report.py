@@ -319,7 +319,7 @@ def test_runs_of_a_comparison_are_numbered_as_listed(smoke):
     said = json.loads((smoke[2] / "results/smoke/tables/report.json").read_text())
     line = next(c for c in said["verdicts"]["details"] if c["key"] == "radius_best")["lines"][0]
     assert [said["runs"][i - 1][0] for i in line["runs"]] == [
-        f"cifar10-robust-symmetric0.4-full_ball{r}" for r in (2, 1)
+        f"cifar10-robust-symmetric0.4-full-ball{r}" for r in (2, 1)
     ]
 
 
