@@ -38,6 +38,7 @@ class Arrays:
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray], source: str) -> Arrays:
         """From the four arrays by name: made contiguous and hashed. Values must be uint8."""
+        # the published hashes are of bytes in C order, which a transposed view does not have
         contiguous = {key: np.ascontiguousarray(arrays[key]) for key in KEYS}
         hashes = {key: digest(array) for key, array in contiguous.items()}
         return cls(**contiguous, hashes=hashes, source=source)
@@ -80,6 +81,7 @@ class Dataset:
         should do then. Raises DataError naming the first array that is wrong.
         """
         for key, array in arrays.asdict().items():
+            # type and shape first: a wrong hash alone would not say what is wrong
             place = where.format(key=key)
             if array.dtype != np.uint8 or array.shape != self.rule(key):
                 raise DataError(

@@ -98,6 +98,7 @@ def _read_archive(path: Path, source: str) -> Arrays:
     check_file(path, "md5", OFFICIAL_MD5[ARCHIVE], f"download {URL} again")
     batches = {}
     with tarfile.open(path) as tar:
+        # nothing is unpacked onto the disk, so no path in the archive can lead out of the folder
         for member in tar:
             name = Path(member.name).name
             file = tar.extractfile(member)
@@ -108,11 +109,13 @@ def _read_archive(path: Path, source: str) -> Arrays:
 
 def _unpickle(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """One batch -> images (b, 3072) uint8, one channel plane after another; labels (b,) uint8."""
+    # the batches were pickled by Python 2, whose byte strings latin1 keeps as they are
     batch = pickle.load(io.BytesIO(content), encoding="latin1")
     return batch["data"], np.array(batch["labels"], dtype=np.uint8)
 
 
 def _stack(batches: dict[str, tuple[np.ndarray, np.ndarray]], source: str) -> Arrays:
+    # (b, 3072) rows are whole planes of red, green and blue, hence (3, 32, 32) as they lie
     arrays = {}
     for split, names in (("train", TRAIN), ("test", TEST)):
         arrays[f"{split}_images"] = np.concatenate([batches[name][0] for name in names]).reshape(

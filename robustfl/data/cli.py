@@ -51,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
     Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
     ValueError for a data set that DATASETS does not have, before any work.
     """
+    # all names first: a typo in the last one must not come up after the first download
     for name in args.names:
         if name not in DATASETS:
             raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")

@@ -49,6 +49,7 @@ def load(
     dataset = _known(name, source, folder)
     if source == "sample":
         return sample.load(name)
+    # a damaged cache is not fetched again here: `_read` names it and the command that mends it
     if not place(name, cache).exists():
         fetch(name, source=source, folder=folder, cache=cache, log=log)
     return _read(dataset, cache)
@@ -112,6 +113,7 @@ def _replace(
     target: Path, dataset: Dataset, source: str, folder: Pathlike | None, log: Log
 ) -> None:
     """Fetch a set into `work`, write it into `partial`, and rename that to the target."""
+    # beside the target, on one disk, so that the last step is a rename: all of the set or nothing
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     work = target.with_name(f".{target.name}.{os.getpid()}.work")
     try:
@@ -182,6 +184,7 @@ def _obtain(dataset: Dataset, source: str, folder: Pathlike | None, work: Path, 
             reason = " ".join(str(error).split()) or type(error).__name__
             reasons.append(f"{way}: {reason}")
             log(f"{dataset.name}: not from {reasons[-1]}")
+    # who named a folder wants to hear of that folder, not of a network
     if order == ("folder",):
         raise DataError(f"{dataset.name}: {reasons[0]}")
     advice = (
@@ -195,6 +198,7 @@ def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Ar
     if way == "registry":
         return dataset.from_registry(work)
     if way == "torchvision":
+        # a host that does not answer is found out in seconds, before torchvision is imported
         for url in dataset.probes:
             reason = source_torchvision.unreachable(url)
             if reason:
@@ -209,7 +213,9 @@ def _from_folder(dataset: Dataset, folder: Path) -> Arrays:
     if not folder.is_dir():
         there = "a file" if folder.exists() else "nothing there"
         raise DataError(f"{folder}: folder must be a directory; got {there}")
-    for copy in (folder, folder / dataset.name):  # our own layout, of one set or of all
+
+    # our own layout first, of one set or of all; else whatever the data set's own reader knows
+    for copy in (folder, folder / dataset.name):
         if any((copy / f"{key}.npy").is_file() for key in KEYS):
             arrays = _read_arrays(copy, "folder", "copy it again")
             dataset.verify(arrays, f"{copy}/{{key}}.npy", "copy it again")

@@ -28,7 +28,8 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 
-SHA256 = {  # of the arrays: the idx files without their headers
+# Of the arrays: the idx files without their headers.
+SHA256 = {
     "train_images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
     "train_labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
     "test_images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
@@ -91,9 +92,8 @@ def official_gzip(path: Path, time: int) -> bytes:
     That is flags 8 (name given), the time, no extra flags, Unix.
     """
     header = b"\x1f\x8b\x08\x08" + time.to_bytes(4, "little") + b"\x00\x03"
-    return (
-        header + path.stem.encode() + b"\x00" + path.read_bytes()[10:]
-    )  # Debian's header is the bare 10 bytes
+    # Debian's header is the bare 10 bytes; the deflate stream and its checksum follow unchanged
+    return header + path.stem.encode() + b"\x00" + path.read_bytes()[10:]
 
 
 FASHION_MNIST = Dataset(

@@ -21,6 +21,7 @@ def read_idx(path: Path) -> np.ndarray:
     """
     remedy = "the file is wrong or truncated: download it again"
 
+    # a cut .gz raises EOFError, a damaged one zlib.error or OSError
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, OSError, zlib.error) as error:

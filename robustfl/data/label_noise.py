@@ -19,6 +19,7 @@ def symmetric(
 
     Called so by Mirzasoleiman, Cao, Leskovec 2020, section 5; the slides call it agnostic.
     """
+    # both draws are made for every point, so that none depends on which other labels move
     flip = generator.random(len(labels)) < rate
     share = generator.random(len(labels))
     shift = 1 + (share * (classes - 1)).astype(np.int64)  # 1 .. classes - 1: never the origin
@@ -43,6 +44,7 @@ def asymmetric(
     pairs: ((from, to), ...), truck to automobile for example; other classes stay clean. Raises
     ValueError for a class that is not there, or mapped to itself. Patrini et al., CVPR 2017.
     """
+    # (classes,) where each class goes; a class that no pair names goes to itself
     target = np.arange(classes)
     for origin, goal in pairs:
         if not (0 <= origin < classes and 0 <= goal < classes and origin != goal):
@@ -69,6 +71,10 @@ def apply(
 
     The input is left as it is. pairs: ((from, to), ...) class numbers, for asymmetric. Raises
     ValueError for an unknown kind or a rate outside [0, 1).
+
+    >>> noisy, measured = apply(np.zeros(1000), classes=10, kind="pair", rate=0.4, seed=0)
+    >>> sorted(set(noisy.tolist())), round(measured, 1)
+    ([0, 1], 0.4)
     """
     labels = np.asarray(labels, dtype=np.int64)
     if kind == "none":
@@ -77,5 +83,6 @@ def apply(
         raise ValueError(f"noise must be one of none, {', '.join(NOISES)}; got {kind!r}")
     if not 0 <= rate < 1:
         raise ValueError(f"noise_rate must be in [0, 1); got {rate}")
+    # the kind and rate name the stream, so that no two kinds of noise share their draws
     noisy = NOISES[kind](labels, classes, rate, rng.stream(seed, f"noise/{kind}/{rate:g}"), pairs)
     return noisy, float((noisy != labels).mean())

@@ -33,6 +33,7 @@ def load(name: str, folder: Path = FOLDER) -> Arrays:
         raise DataError(
             f"{path}: must be whole, with its hashes in sha256.json; got {error!r}; {remedy}"
         ) from error
+    # the hashes of the full set cannot vouch for a part of it, so the sample has its own
     for key in KEYS:
         if arrays.hashes[key] != expected[key]:
             raise DataError(

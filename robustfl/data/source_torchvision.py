@@ -44,8 +44,9 @@ def _import_with_schemas() -> ModuleType:
 
     import torch
 
+    # what the failed import left half-made
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # what the failed import left half-made
+        del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -71,6 +72,7 @@ def unreachable(url: str, seconds: float = PROBE) -> str | None:
         except (OSError, ValueError) as error:  # OSError: URLError, HTTPError, timeouts, TLS errors
             reason[0] = _line(getattr(error, "reason", error))
 
+    # a daemon: a name server that never answers must not keep the process from ending
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -84,8 +86,9 @@ def download(kind: str, folder: Path) -> None:
     (URLError, RuntimeError) passes through.
     """
     cls = getattr(import_datasets(), kind)
+    # torchvision opens its URLs without a timeout, and this is the one handle on them
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE)  # torchvision opens its URLs without a timeout
+    socket.setdefaulttimeout(SILENCE)
     try:
         cls(str(folder), download=True)
     finally:

@@ -10,6 +10,10 @@ def stratified(labels: np.ndarray, size: int, generator: np.random.Generator) ->
 
     labels: (n,) class numbers. The largest remainders fill up. The generator is drawn from only
     where points are left out.
+
+    >>> labels = np.array([0, 0, 0, 0, 1, 1])
+    >>> labels[stratified(labels, 3, np.random.default_rng(0))].tolist()
+    [0, 0, 1]
     """
     if not size or size >= len(labels):
         return np.arange(len(labels))

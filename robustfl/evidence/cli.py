@@ -38,8 +38,9 @@ def report(args: argparse.Namespace) -> int:
         page.make(config, Path(config["results"]) / args.what)
         return 0
 
-    known, config = study_of(args)
+    # pandas and matplotlib come with this import, so that no other command waits for them
+    study, config = study_of(args)
     from robustfl.evidence import report as pages
 
-    pages.make(args.what, known, config, Path(args.out))
+    pages.make(args.what, study, config, Path(args.out))
     return 0

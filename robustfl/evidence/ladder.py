@@ -42,7 +42,9 @@ class Rung:
 
     def difference(self, row: Row, reference: Row, key: str) -> list[float]:
         """row - reference of a number of metrics.json, one per seed that both have a run of."""
-        ours, theirs = self.records[row], self.records[reference]
+        # by seed, as a stopped campaign leaves rows with different ones
+        ours = self.records[row]
+        theirs = self.records[reference]
         return [
             ours[s].metrics[key] - theirs[s].metrics[key] for s in sorted(set(ours) & set(theirs))
         ]
@@ -79,14 +81,17 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
         seeds = _seeds(folder)
         if not seeds:
             continue
-        known = experiments.load(
+
+        # the study as it would be on these seeds, so that each name has its spec
+        study = experiments.load(
             scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory
         )
-        rows = known.groups[GROUP].rows
+        rows = study.groups[GROUP].rows
         records: dict[Row, dict[int, Record]] = {row: {} for row in rows}
         for row in rows:
             for seed, name in zip(seeds, row.names):
-                run, spec = folder / "runs" / name, known.spec(name)
+                run = folder / "runs" / name
+                spec = study.spec(name)
                 if packed.find(run, spec) or (run / "metrics.json").exists():
                     records[row][seed] = packed.read(run, name, spec)
         if any(records.values()):
@@ -104,15 +109,17 @@ def _seeds(folder: Path) -> list[int]:
 def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
     """Every row of every rung against each reference, both measures, where a seed has both runs."""
     slides = experiments.read_yaml(Path(directory) / "slides.yaml").get("noise_0.4_cifar10", {})
-    found = []
+    results = []
     for rung, reference, measure in product(rungs, REFERENCES, MEASURES):
         against = rung.row(reference)
         for row in rung.rows:
             values = rung.difference(row, against, measure)
             if row is against or not values:
                 continue
+
+            # the slides report the best epoch alone, so no other measure has their number
             published = [slides.get(label, {}).get("best") for label in (row.label, reference)]
-            found.append(
+            results.append(
                 Step(
                     rung.scale.images,
                     display_label(row),
@@ -126,7 +133,7 @@ def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:
                     else published[0] - published[1],
                 )
             )
-    return found
+    return results
 
 
 # what the steps of a row say together
@@ -140,12 +147,15 @@ def trend(climbed: list[Step]) -> tuple[str, Estimate | None]:
     of the change excludes 0; `no trend decided` else. The two ends share no image subset, so the
     interval is Welch's; None where an end has one seed.
     """
-    low, high = climbed[0], climbed[-1]
+    low = climbed[0]
+    high = climbed[-1]
     if len(climbed) < 2 or min(len(low.values), len(high.values)) < 2:
         return "no trend decided", None
     change = welch(high.values, low.values)
     if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
         return "no trend decided", change
+
+    # the change is decided; a turn needs the sign at both ends decided too
     ends = [paired_tests.decide(step.estimate, 0, math.inf) for step in (low, high)]
     if set(ends) == {paired_tests.REPRODUCED, paired_tests.NOT_REPRODUCED}:
         return "turns", change
@@ -183,11 +193,11 @@ def memorised(rungs: list[Rung]) -> list[dict]:
     return lines
 
 
-def of_row(found: list[Step], row: str, reference: str, measure: str) -> list[Step]:
+def of_row(results: list[Step], row: str, reference: str, measure: str) -> list[Step]:
     """One row's steps, fewest images first."""
-    return [s for s in found if (s.row, s.reference, s.measure) == (row, reference, measure)]
+    return [s for s in results if (s.row, s.reference, s.measure) == (row, reference, measure)]
 
 
-def rows_shown(found: list[Step]) -> list[str]:
+def rows_shown(results: list[Step]) -> list[str]:
     """The rows that are lines of the figure, as shown: all but the references themselves."""
-    return [row for row in dict.fromkeys(step.row for step in found) if row not in REFERENCES]
+    return [row for row in dict.fromkeys(step.row for step in results) if row not in REFERENCES]

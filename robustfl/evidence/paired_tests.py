@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+INCONCLUSIVE = "inconclusive"
 LEVEL = 0.95  # of every interval
 POWER = 0.8  # of the test that `seeds_needed` plans
 MOST_SEEDS = 1000  # beyond which the number of seeds needed is not worth a digit
@@ -39,6 +41,10 @@ def estimate(values: Sequence[float], resolution: float = 0.0, exact: bool = Fal
     two rounded numbers.
     exact: the quantity does not vary with the seed by construction (a count), so one seed is
     enough. Raises ValueError for no values.
+
+    >>> e = estimate([1.0, 2.0, 3.0])
+    >>> e.mean, e.sd, round(e.low, 2), round(e.high, 2)
+    (2.0, 1.0, -0.48, 4.48)
     """
     x = np.asarray(values, dtype=float)
     if x.size == 0 or not np.isfinite(x).all():
@@ -50,6 +56,7 @@ def estimate(values: Sequence[float], resolution: float = 0.0, exact: bool = Fal
         return Estimate(mean, None, None, None, 1)
     from scipy import stats
 
+    # three seeds may agree to the digit by luck: that must not make an interval of no width
     sd = max(float(x.std(ddof=1)), resolution / math.sqrt(6))
     half = float(stats.t.ppf(0.5 + LEVEL / 2, x.size - 1)) * sd / math.sqrt(x.size)
     return Estimate(mean, sd, mean - half, mean + half, x.size)
@@ -61,6 +68,11 @@ def decide(e: Estimate, low: float, high: float) -> str:
     reproduced: the whole interval lies in it; not reproduced: the whole interval lies outside; else
     inconclusive. With one finite bound and a true value on it, either wrong verdict comes with
     probability (1 - LEVEL) / 2.
+
+    >>> decide(Estimate(2.0, 1.0, low=0.5, high=3.5, seeds=4), 0, math.inf)
+    'reproduced'
+    >>> decide(Estimate(2.0, 1.0, low=-0.5, high=4.5, seeds=3), 0, math.inf)
+    'inconclusive'
     """
     if e.low is None or e.high is None:
         return INCONCLUSIVE
@@ -124,6 +136,7 @@ def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
 
     A difference below it is noise. None with one seed.
     """
+    # pooled by degrees of freedom, so that a row with more seeds weighs more
     kept = [np.asarray(s, dtype=float) for s in samples if len(s) > 1]
     if not kept:
         return None
@@ -131,7 +144,11 @@ def seed_floor(samples: Iterable[Sequence[float]]) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over a family of tests; None stays None and does not count."""
+    """Holm's correction over a family of tests; None stays None and does not count.
+
+    >>> holm([0.01, None, 0.04])
+    [0.02, None, 0.04]
+    """
     tests = [i for i, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)
     if tests:

@@ -20,10 +20,11 @@ from robustfl.study.experiments import CONFIG_DIR, Group, Study
 from robustfl.study.record import Record
 from robustfl.study.run_spec import RunSpec
 
+# group of experiments.yaml -> the slides' table that it is held against
 GROUPS = {
     "coverage_cifar10": "speed_cifar10",
     "coverage_fashion_mnist": "speed_fashion_mnist",
-}  # -> the slides' table
+}
 RATIOS = (0.2, 0.4, 0.6, 0.8)
 SCALE = "readings"
 
@@ -90,42 +91,47 @@ def fits(config: dict, directory: Path = CONFIG_DIR) -> list[Fit]:
 
     The best whole one comes first, those with numbers missing last. Raises RecordError.
     """
-    known = experiments.load(SCALE, config | {"groups": list(GROUPS), "seeds": None}, directory)
+    # no seeds named: the scale's own
+    study = experiments.load(SCALE, config | {"groups": list(GROUPS), "seeds": None}, directory)
     slides = experiments.read_yaml(Path(directory) / "slides.yaml")
     covered: dict[Reading, dict] = {}
     lost: dict[Reading, dict] = {}
     for key, table in GROUPS.items():
-        records = _finished(known, known.groups[key], config)
+        records = _finished(study, study.groups[key], config)
         full = [run.metrics["best_top1"] for run in records if run.spec.method == "full"]
         top = slides[table]["100%"]["best"]
-        for reading, ratio, mine in _by_reading(records):
+        for reading, ratio, runs in _by_reading(records):
             published = slides[table][f"{100 * ratio:.0f}%"]
-            share = _mean([100 * run.metrics["covered"] for run in mine])
+            share = _mean([100 * run.metrics["covered"] for run in runs])
             covered.setdefault(reading, {})[key, ratio] = share, 100 * published["covered"]
+            # accuracy is lost against full training, which may not have run yet
             if full:
-                change = _mean([run.metrics["best_top1"] for run in mine]) - _mean(full)
+                change = _mean([run.metrics["best_top1"] for run in runs]) - _mean(full)
                 lost.setdefault(reading, {})[key, ratio] = change, published["best"] - top
-    found = [Fit(reading, covered[reading], lost.get(reading, {})) for reading in covered]
-    return sorted(found, key=lambda fit: (not fit.whole, fit.off, fit.reading))
+
+    # the reading itself comes last in the key, so that equals stand in one order everywhere
+    candidates = [Fit(reading, covered[reading], lost.get(reading, {})) for reading in covered]
+    return sorted(candidates, key=lambda fit: (not fit.whole, fit.off, fit.reading))
 
 
-def _finished(known: Study, group: Group, config: dict) -> list[Record]:
-    runs = Path(config["results"]) / known.scale / "runs"
-    found = []
+def _finished(study: Study, group: Group, config: dict) -> list[Record]:
+    runs = Path(config["results"]) / study.scale / "runs"
+    records = []
+    # rows may share runs: each is read once
     for name in dict.fromkeys(name for row in group.rows for name in row.names):
-        spec = known.spec(name)
+        spec = study.spec(name)
         if packed.find(runs / name, spec) or (runs / name / "metrics.json").exists():
-            found.append(packed.read(runs / name, name, spec))
-    return found
+            records.append(packed.read(runs / name, name, spec))
+    return records
 
 
 def _by_reading(records: list[Record]) -> list[tuple[Reading, float, list[Record]]]:
     """(reading, ratio, its records) of every reading and ratio among the records of one group."""
-    found: dict[tuple[Reading, float], list[Record]] = {}
+    runs_of: dict[tuple[Reading, float], list[Record]] = {}
     for run in records:
         if run.spec.method != "full":
-            found.setdefault((Reading.of(run.spec), run.spec.ratio), []).append(run)
-    return [(reading, ratio, mine) for (reading, ratio), mine in found.items()]
+            runs_of.setdefault((Reading.of(run.spec), run.spec.ratio), []).append(run)
+    return [(reading, ratio, runs) for (reading, ratio), runs in runs_of.items()]
 
 
 def _mean(values: list[float]) -> float:

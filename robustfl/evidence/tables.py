@@ -140,7 +140,8 @@ def group_table(gathered: StudyRecords, group: Group) -> pd.DataFrame:
 
 
 def _line(gathered: StudyRecords, group: Group, row: Row) -> dict[str, Any]:
-    records, published = gathered.runs_of(row), gathered.slide_numbers(group, row)
+    records = gathered.runs_of(row)
+    published = gathered.slide_numbers(group, row)
     line: dict[str, Any] = {"row": row.label, "method": row.method, "seeds": len(records)}
 
     # accuracies beside the slides'
@@ -194,7 +195,10 @@ def runs_table(gathered: StudyRecords) -> pd.DataFrame:
     lines = []
     for name, r in gathered.records.items():
         m = dict(r.metrics)
-        seconds, provenance = m.pop("seconds"), dict(m.pop("provenance"))
+
+        # nested values become columns of their own, named after where they come from
+        seconds = m.pop("seconds")
+        provenance = dict(m.pop("provenance"))
         hashes = provenance.pop("data_hashes")
         provenance["data_hashes"] = " ".join(f"{k}={v}" for k, v in hashes.items())
         line = {
@@ -209,6 +213,7 @@ def runs_table(gathered: StudyRecords) -> pd.DataFrame:
 
 def write(gathered: StudyRecords, folder: Path) -> None:
     """{group}.csv for every group, and runs.csv; each file whole or not at all."""
+    # all tables are made before the first is written: an error leaves the old ones together
     tables = {key: group_table(gathered, group) for key, group in gathered.study.groups.items()}
     for key, table in (tables | {"runs": runs_table(gathered)}).items():
         write_atomically(

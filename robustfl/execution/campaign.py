@@ -63,10 +63,10 @@ def stages(directory: Path = CONFIG_DIR) -> list[tuple[str, list[Stage]]]:
     entries = []
     for entry in experiments.read_yaml(Path(directory) / "evidence.yaml"):
         try:
-            made = [_stage(run) for run in entry["runs"]]
+            wanted = [_stage(run) for run in entry["runs"]]
         except TypeError as error:
             raise StudyError(f"evidence.yaml: {error}") from error
-        entries.append((entry["why"], made))
+        entries.append((entry["why"], wanted))
     return entries
 
 
@@ -92,8 +92,10 @@ def jobs(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
 def _runs(stage: Stage, config: dict, directory: Path) -> Iterator[tuple[str, RunSpec]]:
     """(name, spec) of a stage's runs, all rows of a seed before the next seed."""
     asked = config | {"seeds": list(stage.seeds), "groups": [stage.group]}
-    known = experiments.load(stage.scale, asked, directory)
-    group = known.groups[stage.group]
+    study = experiments.load(stage.scale, asked, directory)
+    group = study.groups[stage.group]
+
+    # a typo must not pass for a stage that is already done
     for what, wanted, there in (
         ("rows", stage.rows, {row.label for row in group.rows}),
         ("rules", stage.rules, {row.method for row in group.rows}),
@@ -109,7 +111,7 @@ def _runs(stage: Stage, config: dict, directory: Path) -> Iterator[tuple[str, Ru
         and row.method in (stage.rules or (row.method,))
     ]
     for at in range(len(stage.seeds)):
-        yield from ((row.names[at], known.specs[row.names[at]]) for row in rows)
+        yield from ((row.names[at], study.specs[row.names[at]]) for row in rows)
 
 
 def left(config: dict, directory: Path = CONFIG_DIR) -> list[Job]:
@@ -181,10 +183,11 @@ def plan(config: dict, at_once: int) -> list[str]:
     lines = []
     total = 0.0
     for number, (why, _) in enumerate(stages(), 1):
-        mine = [job for job in remaining if job.stage == number]
-        hours = sum(work(job.spec) for job in mine) / speed / 3600
+        # a run that several entries want counts for the first of them alone
+        undone = [job for job in remaining if job.stage == number]
+        hours = sum(work(job.spec) for job in undone) / speed / 3600
         total += hours
-        amount = f"{len(mine)} runs, {hours:.1f} core-hours" if mine else "done"
+        amount = f"{len(undone)} runs, {hours:.1f} core-hours" if undone else "done"
         lines.append(f"{number}. {why}: {amount}")
 
     summary = f"left: {len(remaining)} runs, {total:.1f} core-hours"

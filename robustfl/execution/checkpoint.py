@@ -45,6 +45,7 @@ def load(path: Path | str, spec_hash: str) -> dict:
 
     Raises CheckpointError (damaged, or another run's) and FileNotFoundError.
     """
+    # the checksum first: nothing is unpacked from bytes that are not the ones written
     head, _, body = Path(path).read_bytes().partition(b"\n")
     if not head.startswith(MAGIC):
         raise CheckpointError(f"{path} must begin as a checkpoint; got {head[:24]!r}")

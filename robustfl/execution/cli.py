@@ -141,9 +141,9 @@ def _order(args: argparse.Namespace) -> Order:
         config = _machine(args.set)
         scale = args.scale
     else:
-        known, config = study_of(args)
-        spec = known.spec(args.name)
-        scale = known.scale
+        study, config = study_of(args)
+        spec = study.spec(args.name)
+        scale = study.scale
     if Path(args.name).name != args.name:
         raise ValueError(f"name must be one folder name; got {args.name!r}")
 
@@ -181,8 +181,6 @@ def _worker_words(order: Order, args: argparse.Namespace) -> list[str]:
 
 def _train_here(order: Order, args: argparse.Namespace) -> int:
     """Train in this process: set torch up, turn signals into Interrupted, show every epoch."""
-    import torch
-
     from robustfl.execution.preparation import Options
     from robustfl.execution.progress import watching
     from robustfl.execution.run import Interrupted, run_to_record
@@ -190,17 +188,12 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     def interrupt(number: int, frame: object) -> None:
         raise Interrupted(number)
 
+    # Python lets the main thread alone set handlers; in a worker's thread should_stop ends the run
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, interrupt)
 
-    # bits that repeat: deterministic kernels, and fp32 that is fp32 on a GPU too
-    torch.set_num_threads(args.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.allow_tf32 = False
-    # filling every new tensor costs a pass over it and changes no result
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
+    _make_bits_repeat(args.threads)
     options = Options(
         device=order.config["device"],
         cache=order.config["cache"],
@@ -223,9 +216,22 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     except Interrupted as interrupted:
         return 128 + interrupted.args[0]
 
-    best, last = metrics["best_top1"], metrics["last_top1"]
+    best = metrics["best_top1"]
+    last = metrics["last_top1"]
     print(f"{order.name}: best {best:.2f} %, last {last:.2f} % top-1; record in {order.out}")
     return 0
+
+
+def _make_bits_repeat(threads: int) -> None:
+    """Set torch up so that the same spec gives the same bits: for this whole process."""
+    import torch
+
+    # deterministic kernels, and fp32 that is fp32 on a GPU too
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False
+    # filling every new tensor costs a pass over it and changes no result
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:

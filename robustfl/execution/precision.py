@@ -31,7 +31,8 @@ from robustfl.training.steps.eager import EagerSteps
 
 PRECISIONS = ("fp32", "bf16")
 MARGIN = {"cpu": 0.03, "cuda": 0.0}  # share of fp32's time that bf16 must save; fp32 is exact
-SMALL, LARGEST = 16, 128  # images of a probed step on a processor
+SMALL = 16  # images of a probed step on a processor, at least
+LARGEST = 128  # and at most
 ROUNDS = 3  # measurements of each precision, in turn
 BUDGET = 0.6  # seconds that a probe on a processor plans for
 CLEAR = 1.5  # factor between the precisions that one round settles, once the budget is spent
@@ -121,42 +122,54 @@ def measure(
     take Python's time in either precision. This has not run on a GPU.
     """
     start = clock()
+    with cuda.exclusive_stream(device):
+        return _measure(device, model_name, shape, batch_size, clock, start)
+
+
+def _measure(
+    device: torch.device,
+    model_name: str,
+    shape: Shape,
+    batch_size: int,
+    clock: Callable[[], float],
+    start: float,
+) -> tuple[int, dict[str, float]]:
+    """As `measure`, on the current stream; start: the clock's time from which BUDGET counts."""
     on_gpu = device.type == "cuda"
     largest = batch_size if on_gpu else min(batch_size, LARGEST)
     count = REPLAYS if on_gpu else 1  # steps to a measurement
+    data = _random_data(count * largest, shape, device)
+    ways = {p: _steps(device, model_name, data, shape, batch_size, p) for p in PRECISIONS}
 
-    with cuda.exclusive_stream(device):
-        data = _random_data(count * largest, shape, device)
-        ways = {p: _steps(device, model_name, data, shape, batch_size, p) for p in PRECISIONS}
+    def both(images: int) -> dict[str, float]:
+        """Seconds of a step of so many images in each precision; waits for the device."""
+        seconds = {}
+        plan = _plan(count * images, len(data.given_labels), device)
+        for precision, steps in ways.items():
+            begin = clock()
+            steps.run_epoch(plan).tolist()
+            seconds[precision] = (clock() - begin) / count
+        return seconds
 
-        def both(images: int) -> dict[str, float]:
-            """Seconds of a step of so many images in each precision; waits for the device."""
-            seconds = {}
-            plan = _plan(count * images, len(data.given_labels), device)
-            for precision, steps in ways.items():
-                begin = clock()
-                steps.run_epoch(plan).tolist()
-                seconds[precision] = (clock() - begin) / count
-            return seconds
+    try:
+        images = largest if on_gpu else min(SMALL, largest)
+        both(images)  # makes oneDNN's primitives, or records the graph
+        rounds = [both(images)]
 
-        try:
-            images = largest if on_gpu else min(SMALL, largest)
-            both(images)  # makes oneDNN's primitives, or records the graph
-            rounds = [both(images)]
+        # a larger batch, where its warm-up and rounds fit
+        left = BUDGET - (clock() - start)
+        wider = _widest(images, largest, sum(rounds[0].values()) / images, left)
+        if wider > images:
+            images = wider
+            rounds = []
+            both(images)
 
-            # a larger batch, where its warm-up and rounds fit
-            left = BUDGET - (clock() - start)
-            wider = _widest(images, largest, sum(rounds[0].values()) / images, left)
-            if wider > images:
-                images = wider
-                rounds = []
-                both(images)
-
-            while len(rounds) < ROUNDS and not (clock() - start > BUDGET and _clear(rounds)):
-                rounds.append(both(images))
-        finally:
-            for steps in ways.values():
-                steps.close()
+        # the fastest of several rounds: whatever else runs only ever makes a step slower
+        while len(rounds) < ROUNDS and not (clock() - start > BUDGET and _clear(rounds)):
+            rounds.append(both(images))
+    finally:
+        for steps in ways.values():
+            steps.close()
     return images, {p: min(seconds[p] for seconds in rounds) for p in PRECISIONS}
 
 

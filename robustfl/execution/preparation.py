@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from robustfl import data, rng
-from robustfl.data import label_noise, splits
+from robustfl.data import Arrays, Dataset, label_noise, splits
 from robustfl.execution import precision
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import resnet
@@ -45,11 +45,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data, dict]:
-    """The run's data on its device, and the facts of it that its provenance stores.
+    """The run's data on its device, and what its provenance stores of it.
 
-    Facts: source and hashes of the data set, hash of the noisy labels (int64) that are trained on,
-    what share of labels the noise moved, and the numbers of points. Raises data.DataError, and
-    ValueError where holdout or clean_set leave nothing to train on.
+    Provenance has the source and hashes of the data set, the hash of the noisy labels (int64) that
+    are trained on, what share of labels the noise moved, and the numbers of points. Raises
+    data.DataError, and ValueError where holdout or clean_set leave nothing to train on.
     """
     kind = data.DATASETS[spec.dataset]
     source = "sample" if spec.use_sample else options.source
@@ -73,22 +73,8 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
         )
     kept, heldout = splits.hold_out(keep, spec.holdout, rng.stream(spec.seed, "holdout"))
 
-    def images(pixels: np.ndarray) -> Images:
-        return Images.of(pixels, kind.mean, kind.std, device)
-
-    def labels(numbers: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(numbers.astype(np.int64)).to(device)
-
-    ready = Data(
-        images(arrays.train_images[kept]),
-        labels(noisy[kept]),
-        labels(true[kept]),
-        images(arrays.test_images[test]),
-        labels(arrays.test_labels[test]),
-        images(arrays.train_images[heldout]) if len(heldout) else None,
-        labels(noisy[heldout]) if len(heldout) else None,
-    )
-    facts = {
+    prepared = _on_device(arrays, kind, noisy, kept, heldout, test, device)
+    return prepared, {
         "data_source": arrays.source,
         "data_hashes": arrays.hashes,
         "noise_measured": measured,
@@ -97,13 +83,44 @@ def prepare(spec: RunSpec, options: Options, device: torch.device) -> tuple[Data
         "heldout_points": len(heldout),
         "test_points": len(test),
     }
-    return ready, facts
+
+
+def _on_device(
+    arrays: Arrays,
+    kind: Dataset,
+    noisy: np.ndarray,
+    kept: np.ndarray,
+    heldout: np.ndarray,
+    test: np.ndarray,
+    device: torch.device,
+) -> Data:
+    """The chosen images and labels as tensors; noisy: (n,) labels of the whole training set.
+
+    kept, heldout, test: positions in the training set, and in the test set.
+    """
+
+    def images(pixels: np.ndarray) -> Images:
+        return Images.of(pixels, kind.mean, kind.std, device)
+
+    def labels(numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(numbers.astype(np.int64)).to(device)
+
+    # the true labels come along to measure with: nothing that trains on `given_labels` sees them
+    return Data(
+        images(arrays.train_images[kept]),
+        labels(noisy[kept]),
+        labels(arrays.train_labels[kept]),
+        images(arrays.test_images[test]),
+        labels(arrays.test_labels[test]),
+        images(arrays.train_images[heldout]) if len(heldout) else None,
+        labels(noisy[heldout]) if len(heldout) else None,
+    )
 
 
 def in_precision(
     spec: RunSpec, device: torch.device, options: Options, begun: str | None = None
 ) -> tuple[RunSpec, dict]:
-    """The spec with `auto` resolved, and the facts of it that provenance stores.
+    """The spec with `auto` resolved, and what provenance stores of that.
 
     begun: the precision of a checkpoint, which a run keeps to its end. Raises as `precision.choose`
     does.
@@ -113,6 +130,7 @@ def in_precision(
     if spec.precision == "auto":
         shape = data.DATASETS[spec.dataset].shape
         choice = precision.choose(device, spec.model, shape, spec.batch_size, options.cache)
+        # a run that has begun in one precision ends in it, whatever a probe says by now
         chosen = begun or choice.precision
         seconds = choice.seconds or None
     return replace(spec, precision=chosen), {"precision": chosen, "precision_probe": seconds}

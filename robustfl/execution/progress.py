@@ -21,6 +21,8 @@ def watching(name: str, epochs: int) -> Iterator[Callable]:
     if not sys.stderr.isatty():
         yield lambda progress: print(line(name, epochs, progress.curves[-1]), flush=True)
         return
+
+    # rich is imported only where somebody watches: a run in a log starts without it
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

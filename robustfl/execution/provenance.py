@@ -25,6 +25,7 @@ def git_commit() -> str:
     if "ROBUSTFL_COMMIT" in os.environ:
         return os.environ["ROBUSTFL_COMMIT"]
 
+    # in the package's folder, wherever the run was started from
     def git(*words: str) -> str:
         here = Path(robustfl.__file__).parent
         return subprocess.run(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class Fitted:
     steps: EagerSteps
     chooser: EpochSelector
     progress: Progress
-    facts: dict
+    origin: dict  # what provenance stores of the data and the precision
     device: torch.device
 
     def pretrained_state(self) -> dict:
@@ -108,16 +109,17 @@ class Fitted:
 def check(spec: RunSpec, out: Path, options: Options) -> None:
     """Check names and folders before creating or training anything. Raises ValueError."""
     pick_device(options.device)
-    known: dict[str, Collection[str]] = {
+    registries: dict[str, Collection[str]] = {
         "dataset": data.DATASETS,
         "model": resnet.MODELS,
         "method": SELECTORS,
     }
-    for field, allowed in known.items():
+    for field, allowed in registries.items():
         value = getattr(spec, field)
         if value not in allowed:
             raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {value!r}")
 
+    # a folder that cannot be written is found out now, not after hours of training
     for what, folder in (("out", out), ("cache", Path(options.cache))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -142,10 +144,10 @@ def train_or_resume(
 def _train_or_resume(
     spec: RunSpec, saved: Path, options: Options, watch: Watch, device: torch.device
 ) -> Fitted:
-    ready, facts = prepare(spec, options, device)
+    prepared, origin = prepare(spec, options, device)
     state = checkpoint.last_good(saved, spec.hash, options.log)
     begun = state.get("precision") if state is not None else None
-    resolved, precision_facts = in_precision(spec, device, options, begun)
+    resolved, precision = in_precision(spec, device, options, begun)
 
     # what trains, and what it trains on
     pretrained = pretrained_run(spec, options, device) if spec.pretrained else None
@@ -153,8 +155,8 @@ def _train_or_resume(
         model = pretrained.model
     else:
         model = new_model(spec, device)
-    chooser = EpochSelector(resolved, ready, pretrained)
-    steps = _steps(spec, resolved, model, ready, options, device)
+    chooser = EpochSelector(resolved, prepared, pretrained)
+    steps = _steps(spec, resolved, model, prepared, options, device)
 
     # where it stands, and who keeps it
     keeper = _Keeper(spec, saved, options, resolved.precision, model, steps, chooser)
@@ -164,10 +166,10 @@ def _train_or_resume(
         keeper.keep(now)
         watch(now)
 
-    try:
+    with _ended(keeper, progress, steps, device):
         train_epochs(
             model,
-            ready,
+            prepared,
             resolved,
             select=chooser,
             observe=chooser.observe,
@@ -176,6 +178,19 @@ def _train_or_resume(
             on_epoch=on_epoch,
             meter=energy_meter.meter(device),
         )
+    return Fitted(model, steps, chooser, progress, origin | precision, device)
+
+
+@contextmanager
+def _ended(
+    keeper: _Keeper, progress: Progress, steps: EagerSteps, device: torch.device
+) -> Iterator[None]:
+    """However training ends: an interrupted run is saved, and the steps are closed.
+
+    Raises TrainingError where the device's memory did not hold the run.
+    """
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"device memory must hold the run; {device} ran out: {error}"
@@ -185,21 +200,20 @@ def _train_or_resume(
         raise
     finally:
         steps.close()
-    return Fitted(model, steps, chooser, progress, facts | precision_facts, device)
 
 
 def _steps(
     spec: RunSpec,
     resolved: RunSpec,
     model: nn.Module,
-    ready: Data,
+    prepared: Data,
     options: Options,
     device: torch.device,
 ) -> EagerSteps:
     """The steps of an epoch: recorded ones on a GPU, for what a graph can hold."""
     graphs = device.type == "cuda" and options.graphs and spec.update_rule == "plain"
     kind = GraphSteps if graphs else UPDATE_RULES[spec.update_rule]
-    return kind(model, ready, resolved, track=spec == spec.pretraining())
+    return kind(model, prepared, resolved, track=spec == spec.pretraining())
 
 
 class _Keeper:
@@ -287,6 +301,7 @@ def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pre
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
 
+    # a new model each time: a run may train it further, as raw clusters do
     model = new_model(source, device)
     model.load_state_dict(state["model"])
     return Pretrained(model, state["forgetting"].to(device))
@@ -303,7 +318,7 @@ def weights_hash(model: nn.Module) -> str:
 def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     """The final numbers of metrics.json; docs/records.md says what each means."""
     progress = fitted.progress
-    facts = dict(fitted.facts)
+    origin = dict(fitted.origin)
 
     # the epochs that were tested; of equals the first is the best
     tested = [row for row in progress.curves if row["test_top1"] is not None]
@@ -313,6 +328,7 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
     if last["heldout_acc"] is not None:
         chosen = max(tested, key=lambda row: row["heldout_acc"])
 
+    # a single epoch without a reading leaves the whole run without one
     joules = [row["energy"] for row in progress.timings]
     seconds = {
         key: round(sum(row[key] for row in progress.timings), 3)
@@ -332,11 +348,11 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
         "label_precision": last["label_precision"],
         "forwards": progress.forwards,
         "backwards": progress.backwards,
-        "noise_measured": facts.pop("noise_measured"),
+        "noise_measured": origin.pop("noise_measured"),
         "selection_hash": fitted.chooser.hash,
         "seconds": seconds,
         "energy": None if None in joules else round(sum(joules), 3),
         "provenance": provenance.collect(
-            fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **facts
+            fitted.device, weights_hash=weights_hash(fitted.model), begin=begin, **origin
         ),
     }

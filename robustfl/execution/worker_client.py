@@ -54,6 +54,7 @@ def address(shared: bool = False) -> Path:
 
     shared: also for this folder and device.
     """
+    # time and size instead of contents: this is asked at every call, and must cost next to nothing
     package = Path(robustfl.__file__).parent
     sources = sorted(
         (str(p.relative_to(package)), p.stat().st_mtime_ns, p.stat().st_size)

@@ -85,39 +85,61 @@ def select(
       or "uniform" (ones). None: "ball" where a radius is given, else the method's own, which its
       docstring describes: cluster sizes, but ones for `full` and points within the cover radius for
       `set_cover`.
-    options: of the method. `facility_location` has engine ("auto", "numba", "numpy", "torch" or
+    options: the method's own. `facility_location`: engine ("auto", "numba", "numpy", "torch" or
       "triton"), algorithm ("auto", "exact", "stochastic" or "partition"), epsilon (of "stochastic",
-      in (0, 1)) and memory (bytes for the matrix of one class); `set_cover` has cover_radius (in
-      units of the metric). The other methods have none.
+      in (0, 1)), memory (bytes for one class's matrix); `set_cover`: cover_radius; others: none.
 
     Raises ValueError naming parameter, rule and value, also for an option that the method does not
     have; MemoryError where algorithm="exact" is asked for and a class is too large for it.
 
-    Two of three points on a line, the nearer ones represented by one pick:
-
-    >>> import numpy as np
-    >>> points = np.array([[0.0], [1.0], [5.0]])
+    >>> points = [[0.0], [1.0], [5.0]]  # on a line: one pick stands for the two nearer ones
     >>> picked = select(points, ratio=0.7)
-    >>> picked.indices.tolist()
-    [1, 2]
-    >>> picked.weights.tolist()
-    [2.0, 1.0]
+    >>> picked.indices.tolist(), picked.weights.tolist()
+    ([1, 2], [2.0, 1.0])
     >>> select(points, labels=[0, 0, 1], ratio=0.5, radius=1.0).weights.tolist()
     [2.0, 1.0]
     """
-    # check everything before any work is done
+    points, labels = _checked(points, labels, method, options, metric, ratio, weights, radius)
+    generator = rng.stream(validation.seed(seed), "select")
+    picked = SELECTORS[method](points, labels, ratio, generator, metric=metric, **options)
+    return _weighed(picked, points, labels, weights, radius, metric)
+
+
+def _checked(
+    points: Any,
+    labels: Any,
+    method: str,
+    options: dict[str, Any],
+    metric: str,
+    ratio: float,
+    weights: str | None,
+    radius: float | None,
+) -> tuple[Any, np.ndarray]:
+    """(points, labels) as the selectors take them. ValueError names what `select` was given wrong.
+
+    Everything is checked here, before any work is done.
+    """
+    # the cheap checks first: those of the points go through every value
     validation.one_of(method, "method", SELECTORS)
     _check_options(method, options)
     validation.one_of(metric, "metric", validation.METRICS)
     validation.ratio(ratio)
     _check_weights(weights, radius)
+
     points = validation.points(points, metric)
-    labels = validation.labels(labels, len(points))
-    generator = rng.stream(validation.seed(seed), "select")
+    return points, validation.labels(labels, len(points))
 
-    picked = SELECTORS[method](points, labels, ratio, generator, metric=metric, **options)
 
-    # weigh the picks, unless the method's own weights are wanted
+def _weighed(
+    picked: Selection,
+    points: Any,
+    labels: np.ndarray,
+    weights: str | None,
+    radius: float | None,
+    metric: str,
+) -> Selection:
+    """The selection with the weights asked for; with its method's own where none are."""
+    # a radius alone asks for balls, see `select`
     if weights == "uniform":
         shares = np.ones(len(picked))
     elif weights == "cluster":
@@ -143,8 +165,8 @@ def _check_options(method: str, options: dict[str, Any]) -> None:
     """ValueError for an option that the method does not have; its options are in its signature."""
     # every method has the metric; what it adds by keyword are its options
     parameters = inspect.signature(SELECTORS[method]).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "metric"]
+    available = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "metric"]
     for name in options:
-        if name not in known:
-            allowed = ", ".join(known) or "none"
+        if name not in available:
+            allowed = ", ".join(available) or "none"
             raise ValueError(f"options of method={method!r} must be among: {allowed}; got {name!r}")

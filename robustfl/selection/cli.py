@@ -51,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
     Returns 0, or 2 after one line on stderr that says what is wrong.
     """
     try:
+        # a place that cannot be written is found out before minutes of selecting
         _check_out(Path(args.out))
         points = _read(args.points)
         labels = None if args.labels is None else _read(args.labels)

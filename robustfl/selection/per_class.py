@@ -60,8 +60,8 @@ def select(points, labels, ratio: float, metric: str, pick: Pick) -> Selection:
     points, labels, ratio = check(points, labels, ratio, metric)
     parts = []
     for _, where in by_class(labels):
-        own = rows_of_class(points, where, metric)
-        cloud = ClassPoints(own, metric)
-        picks, gains = pick(Members(own, cloud, validation.count(ratio, len(where))))
+        rows = rows_of_class(points, where, metric)
+        cloud = ClassPoints(rows, metric)
+        picks, gains = pick(Members(rows, cloud, validation.count(ratio, len(where))))
         parts.append(weigh(where, cloud, picks, gains))
     return join(parts)

@@ -121,6 +121,7 @@ class CoresetSampler(Sampler[int]):
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
+        # counted from the first epoch after the warm-up, which always selects
         since = self.epoch - self.warmup
         if since >= 0 and since % self.every == 0:
             self._select()

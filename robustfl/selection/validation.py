@@ -60,8 +60,9 @@ def points(value, metric: str = "euclidean") -> Any:
                 "points must be a square similarity matrix for metric='precomputed'; "
                 f"got {tuple(array.shape)}"
             )
+        # differences of small integers would wrap
         if is_numpy(array) and array.dtype.kind in "bui":
-            array = array.astype(np.float64)  # differences of small integers would wrap
+            array = array.astype(np.float64)
         gap = float(abs(array - array.T).max())
         if gap > 1e-5 * float(abs(array).max()):
             raise ValueError(

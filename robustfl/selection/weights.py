@@ -78,9 +78,9 @@ def ball(
     validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     counts = np.zeros(len(indices))
-    for own in _picked_classes(points, labels, indices, metric):
-        for _, near in _near(own, _limit(own, radius, unit)):
-            counts[own.slots] += near.sum(0)
+    for members in _picked_classes(points, labels, indices, metric):
+        for _, near in _near(members, _limit(members, radius, unit)):
+            counts[members.slots] += near.sum(0)
     return counts
 
 
@@ -95,26 +95,27 @@ def within_ball(
     validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     inside = np.zeros(len(labels), dtype=bool)
-    for own in _picked_classes(points, labels, indices, metric):
-        for rows, near in _near(own, _limit(own, radius, unit)):
-            inside[own.where[rows]] = near.any(1)
+    for members in _picked_classes(points, labels, indices, metric):
+        for rows, near in _near(members, _limit(members, radius, unit)):
+            inside[members.where[rows]] = near.any(1)
     return inside
 
 
-def _limit(own: PickedClass, radius: float, unit: str) -> float:
+def _limit(members: PickedClass, radius: float, unit: str) -> float:
     """The radius in units of the metric, rounded to float32 as the distances are."""
     # without picks nobody asks for the limit, and the median would cost a block of distances
-    median = _median(own.cloud) if unit == "median" and len(own.picks) else 1.0
+    median = _median(members.cloud) if unit == "median" and len(members.picks) else 1.0
     return float(np.float32(radius * median))
 
 
-def _near(own: PickedClass, limit: float) -> Iterator[tuple[slice, np.ndarray]]:
+def _near(members: PickedClass, limit: float) -> Iterator[tuple[slice, np.ndarray]]:
     """(rows, (rows, p) bool within `limit` of each pick), in blocks; a pick is near itself."""
-    if not len(own.picks):
+    if not len(members.picks):
         return
-    column = np.full(len(own.cloud), -1, dtype=np.int64)
-    column[own.picks] = np.arange(len(own.picks))
-    for rows, part in own.cloud.blocks(own.picks):
+    # which column a point has as a pick: there the distance is 0, whatever rounding makes of it
+    column = np.full(len(members.cloud), -1, dtype=np.int64)
+    column[members.picks] = np.arange(len(members.picks))
+    for rows, part in members.cloud.blocks(members.picks):
         near = to_numpy(part <= limit)
         picked = np.flatnonzero(column[rows] >= 0)
         near[picked, column[rows][picked]] = True
@@ -168,22 +169,24 @@ def facility_value(points, labels, indices, metric: str = "euclidean") -> tuple[
     """
     points, labels, indices = _checked(points, labels, indices, metric)
     value = whole = 0.0
-    for own in _picked_classes(points, labels, indices, metric):
-        own_value, own_whole = _class_value(own.cloud, own.picks)
-        value += own_value
-        whole += own_whole
+    for members in _picked_classes(points, labels, indices, metric):
+        class_value, class_whole = _class_value(members.cloud, members.picks)
+        value += class_value
+        whole += class_whole
     return value, whole
 
 
 def _class_value(cloud: ClassPoints, picks: np.ndarray) -> tuple[float, float]:
     """(F(picks), F(all)) of one class; of each row of distances only its minima come to the CPU."""
     top = 0.0
-    nearest, own = np.empty(len(cloud)), np.empty(len(cloud))
+    # (m,) distance to the nearest pick, and to the nearest point of the class, itself included
+    nearest = np.empty(len(cloud))
+    nearest_of_all = np.empty(len(cloud))
     for rows, part in cloud.blocks():
         if cloud.metric != "precomputed":
             clear_diagonal(part[:, rows])  # to itself, free of rounding
         top = max(top, float(part.max()))
-        own[rows] = to_numpy(row_min(part))
+        nearest_of_all[rows] = to_numpy(row_min(part))
         if len(picks):
             nearest[rows] = to_numpy(row_min(part[:, picks]))
-    return float((top - nearest).sum()) if len(picks) else 0.0, float((top - own).sum())
+    return float((top - nearest).sum()) if len(picks) else 0.0, float((top - nearest_of_all).sum())

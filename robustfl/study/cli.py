@@ -46,10 +46,12 @@ def override(config: dict, items: list[str]) -> dict:
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or key not in config:
-            known = ", ".join(config)
+            keys = ", ".join(config)
             raise StudyError(
-                f"--set must be KEY=VALUE with a key of config.yaml ({known}); got {item!r}"
+                f"--set must be KEY=VALUE with a key of config.yaml ({keys}); got {item!r}"
             )
+
+        # YAML, as in the file: `true`, `0.1` and `[0, 1]` mean what they mean there
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -80,10 +82,10 @@ def add_runs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def runs(args: argparse.Namespace) -> int:
     """Print the names of the study's runs, each once. Returns 0; raises StudyError."""
-    known, _ = study_of(args)
-    if args.group is not None and args.group not in known.groups:
-        raise StudyError(f"--group must be one of {', '.join(known.groups)}; got {args.group!r}")
-    groups = [known.groups[args.group]] if args.group else list(known.groups.values())
+    study, _ = study_of(args)
+    if args.group is not None and args.group not in study.groups:
+        raise StudyError(f"--group must be one of {', '.join(study.groups)}; got {args.group!r}")
+    groups = [study.groups[args.group]] if args.group else list(study.groups.values())
 
     # two groups may share a run
     for name in dict.fromkeys(name for group in groups for row in group.rows for name in row.names):
@@ -100,8 +102,8 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def show(args: argparse.Namespace) -> int:
     """Print a run's spec, hash and slides as YAML. Returns 0; raises StudyError."""
-    known, _ = study_of(args)
-    print(run_text(known, args.name), end="")
+    study, _ = study_of(args)
+    print(run_text(study, args.name), end="")
     return 0
 
 

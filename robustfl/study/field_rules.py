@@ -81,7 +81,14 @@ class Rule:
 
 
 def rule(default: Value, help: str, **rules: Any) -> Value:
-    """A dataclass field with this default, help and the rules that `Rule` names."""
+    """A dataclass field with this default, help and the rules that `Rule` names.
+
+    >>> @dataclass(frozen=True)
+    ... class Training:
+    ...     epochs: int = rule(120, "epochs of training", least=1)
+    >>> broken(dataclasses.fields(Training)[0], 0)
+    'an integer >= 1'
+    """
     return dataclasses.field(default=default, metadata={"rule": Rule(help, **rules)})
 
 
@@ -92,6 +99,7 @@ def rule_of(field: dataclasses.Field) -> Rule:
 
 def broken(field: dataclasses.Field, value: Any) -> str | None:
     """What the value must be and is not, in words; None for a value that the field takes."""
+    # annotations are text here, since every module postpones their evaluation
     kind, words = KINDS[str(field.type)]
     # not isinstance: True is an int to Python, and no number of epochs
     infinite = isinstance(value, float) and not math.isfinite(value)

@@ -70,6 +70,8 @@ def find(folder: Path | str, spec: RunSpec) -> Path | None:
     packed_as = None if path is None else head(path)
     if packed_as is None:
         return None
+
+    # a spec that leaves the precision open takes a run in either; see `RunSpec.accepts`
     identity, precision = packed_as
     same = spec.identity == identity and spec.precision in ("auto", precision)
     return path if same else None
@@ -124,6 +126,7 @@ def _texts(packed: str | bytes) -> dict[str, str]:
         raise ValueError(f"it must have the keys {', '.join([*HEAD_KEYS, *ORDER])}")
     texts = {name: _text_of(name, contents[name]) for name in FILES}
 
+    # the head is what a plan trusts without reading on, so it must not contradict the spec
     expected = _head_of(contents["spec.json"])
     if (head := {key: contents[key] for key in HEAD_KEYS}) != expected:
         raise ValueError(f"its head must be that of its spec.json, {expected}; got {head}")
@@ -137,7 +140,9 @@ def _text_of(name: str, content: Any) -> str:
         raise ValueError(f"{name} must be a {kind.__name__}; got a {type(content).__name__}")
     if kind is list:
         return "".join(f"{line}\n" for line in content)
-    indent = None if name == "picks.json" else 1  # pixels by the thousand fill one line
+
+    # pixels by the thousand fill one line
+    indent = None if name == "picks.json" else 1
     return json.dumps(content, indent=indent) + "\n"
 
 

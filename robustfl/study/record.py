@@ -86,6 +86,7 @@ class Record:
 
 def csv_text(names: tuple[str, ...], rows: Sequence[dict]) -> str:
     """CSV with 6 significant digits for floats and an empty cell for None."""
+    # "\n" on every machine: the same run must give the same bytes
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
@@ -182,6 +183,7 @@ def parse(texts: dict[str, str], file: Path, name: str, spec: RunSpec | None = N
             f"{where}: record must be complete and readable: {error}; delete it and rerun"
         ) from error
 
+    # a CSV file that is cut at the end of a line still reads well, so its epochs are counted
     spec = spec or recorded
     _must_belong(recorded, metrics["spec_hash"], spec, where)
     if [row["epoch"] for row in curves] != list(range(1, spec.epochs + 1)):
@@ -227,6 +229,7 @@ def _rows(texts: dict[str, str], file: str, names: tuple[str, ...]) -> list[dict
 
     Raises ValueError.
     """
+    # columns may be absent, but only the later ones, and never in another order
     reader = csv.DictReader(io.StringIO(texts[file], newline=""))
     present = tuple(reader.fieldnames or ())
     if present != tuple(name for name in names if name in present or name not in ADDED):

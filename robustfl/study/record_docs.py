@@ -22,10 +22,11 @@ def curves_table() -> str:
 
 def with_table(page: str) -> str:
     """The page with its table of curves.csv made again. Raises ValueError where it has none."""
-    made, count = TABLE.subn(lambda match: curves_table(), page)
+    # by a function, as a replacement text would have its backslashes read as escapes
+    updated, count = TABLE.subn(lambda match: curves_table(), page)
     if count != 1:
         raise ValueError(f"{PAGE} must have one table under `curves.csv`; got {count}")
-    return made
+    return updated
 
 
 if __name__ == "__main__":

@@ -67,28 +67,29 @@ def main(args: argparse.Namespace, config: dict) -> int:
 
 def _scale(results: Path, name: str) -> Path:
     """The folder of a scale. Raises ValueError where the results have none of that name."""
-    known = sorted(path.name for path in results.glob("*/"))
-    if name not in known:
+    folders = sorted(path.name for path in results.glob("*/"))
+    if name not in folders:
         raise ValueError(
-            f"--scale must be a folder of {results} ({', '.join(known)}); got {name!r}"
+            f"--scale must be a folder of {results} ({', '.join(folders)}); got {name!r}"
         )
     return results / name
 
 
-def pack(known: experiments.Study, folder: Path, remove: bool = False) -> None:
+def pack(study: experiments.Study, folder: Path, remove: bool = False) -> None:
     """Pack every finished folder of the study; with `remove`, remove each that is packed.
 
     folder: {results}/{scale}. Raises RecordError at the first broken or stale record; those before
     it are packed, and those after it are left for the next call.
     """
     # metrics.json is written last, so a folder that has it is complete
-    finished = [name for name in known.specs if (folder / "runs" / name / "metrics.json").exists()]
+    finished = [name for name in study.specs if (folder / "runs" / name / "metrics.json").exists()]
     for name in finished:
-        packed.pack(folder / "runs" / name, name, known.spec(name))
+        packed.pack(folder / "runs" / name, name, study.spec(name))
+        # only now: `packed.pack` has read the file back and found it the same
         if remove:
             shutil.rmtree(folder / "runs" / name)
     print(
-        f"{len(finished)} of {len(known.specs)} runs packed into {folder / 'records'}"
+        f"{len(finished)} of {len(study.specs)} runs packed into {folder / 'records'}"
         + (", their folders removed" if remove else "")
     )
 
@@ -99,18 +100,19 @@ def unpack(folder: Path, names: list[str]) -> None:
     A folder that has a metrics.json is left as it is. Raises RecordError, ValueError for a name
     that has no packed record.
     """
-    known = {path.stem: path for path in sorted((folder / "records").glob("*.json"))}
+    # run name -> its packed record
+    files = {path.stem: path for path in sorted((folder / "records").glob("*.json"))}
     for name in names:
-        if name not in known:
+        if name not in files:
             raise ValueError(f"run must have a packed record in {folder / 'records'}; got {name!r}")
 
     # a folder that is there may be newer than its packed record
     written = 0
-    for name in names or known:
+    for name in names or files:
         if not (folder / "runs" / name / "metrics.json").exists():
-            packed.unpack(known[name], folder / "runs" / name)
+            packed.unpack(files[name], folder / "runs" / name)
             written += 1
-    there = len(names or known) - written
+    there = len(names or files) - written
     print(f"{written} runs unpacked into {folder / 'runs'}; {there} were there")
 
 
@@ -126,6 +128,7 @@ def records(folder: Path) -> Iterator[tuple[str, Record]]:
         yield folder.name, run
     for path in sorted((folder / "runs").glob("*/metrics.json")):
         run = record.read(path.parent, path.parent.name)
+        # a folder of a packed run is the same run, and counts once
         if (run.name, run.spec.hash) not in hashes:
             yield folder.name, run
 
@@ -152,6 +155,7 @@ def _line(scale: str, name: str, seeds: list[Record]) -> Line:
     provenance = [run.metrics["provenance"] for run in seeds]
     begin = min(p["begin"] for p in provenance)[:10]
     end = max(p["end"] for p in provenance)[:10]
+    # core-hours count every thread that a run was given, busy or not
     seconds = (sum(run.metrics["seconds"].values()) for run in seeds)
     hours = sum(s * p["threads"] for s, p in zip(seconds, provenance)) / 3600
 

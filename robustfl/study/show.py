@@ -8,18 +8,19 @@ from robustfl.study.experiments import Study
 from robustfl.study.run_spec import help_of
 
 
-def run_text(known: Study, name: str) -> str:
+def run_text(study: Study, name: str) -> str:
     """A run's full spec, each field with its help as a comment, and the slides it belongs to.
 
     The text is YAML. Raises StudyError for a name that the study does not have.
     """
-    spec = known.spec(name)
-    lines = _dump({"name": name, "scale": known.scale, "hash": spec.hash}) + ["spec:"]
+    spec = study.spec(name)
+    lines = _dump({"name": name, "scale": study.scale, "hash": spec.hash}) + ["spec:"]
     for field, value in spec.asdict().items():
         first, *entries = _dump({field: value})  # a list has its entries on the lines below
         lines += [f"  {first}  # {help_of(field)}", *(f"  {line}" for line in entries)]
 
-    groups = [{"group": g.key, "title": g.title, "slide": g.slide} for g in known.groups_of(name)]
+    # a run may belong to several groups, and so to several slides
+    groups = [{"group": g.key, "title": g.title, "slide": g.slide} for g in study.groups_of(name)]
     return "\n".join([*lines, *_dump({"belongs to": groups})]) + "\n"
 
 

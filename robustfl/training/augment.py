@@ -70,5 +70,6 @@ class Images:
 def draw_crops(seed: int, epoch: int, n: int, purpose: str = "augment") -> torch.Tensor:
     """(n, 3) int64 on the CPU, for every image: vertical and horizontal offset in 0 .. 2 PAD, and
     flip 0 or 1."""
+    # always for all n images, so that an image's crop does not depend on the subset it is in
     u = rng.stream(seed, purpose, epoch).random((n, 3))
     return torch.from_numpy((u * np.array([2 * PAD + 1, 2 * PAD + 1, 2])).astype(np.int64))

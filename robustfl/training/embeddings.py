@@ -115,6 +115,8 @@ def forward_as_released(
     device = labels.device
     crops = augment.draw_crops(seed, epoch, len(images), purpose="augment estimate").to(device)
     run = feature_function(model)
+
+    # train mode moves batch norm's running statistics, and they stay moved, as in that code
     training = model.training
     parts = []
     model.train()

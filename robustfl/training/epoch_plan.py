@@ -50,6 +50,7 @@ def epoch_order(subset: Subset, spec: RunSpec, epoch: int) -> np.ndarray:
     if spec.batch_order == "greedy" and not subset.warmup:
         return interleaved(subset.classes)
 
+    # the stream of a run without an order seed keeps its old name, and so its old shuffles
     purpose = f"shuffle {spec.order_seed}" if spec.order_seed else "shuffle"
     shuffled = rng.stream(spec.seed, purpose, epoch).permutation(len(subset.indices))
     if spec.batch_order == "within_class" and not subset.warmup:
@@ -61,6 +62,9 @@ def interleaved(classes: np.ndarray) -> np.ndarray:
     """(k,) int64 positions that visit rank 0 of every class, then rank 1, and so on.
 
     classes: (k,) the class of each point; a point's rank is its place among those of its class.
+
+    >>> interleaved(np.array([0, 0, 0, 1, 1])).tolist()
+    [0, 3, 1, 4, 2]
     """
     rank = np.empty(len(classes), dtype=np.int64)
     for c in np.unique(classes):
@@ -119,6 +123,7 @@ def partners_of(
     classes, indices: (k,) of the picks. Returns (k,) int64 indices and (k,) shares in [0, 1].
     Source: Mirzasoleiman, Cao, Leskovec 2020, section 3.3 and appendix ("coresets and mixup").
     """
+    # one draw per pick, whatever its class, so that no class moves the draws of another
     draws = generator.random(len(indices))
     shares = generator.beta(1.0, 0.1, len(indices))
     partners = np.empty_like(indices)

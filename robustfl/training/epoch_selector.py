@@ -94,6 +94,7 @@ class EpochSelector:
             measures = {k: v for k, v in self.subset.measures.items() if k != "overlap"}
             return dataclasses.replace(self.subset, measures=measures, forwards=0, by_class=[])
 
+        # each selection is hashed with all before it, so one hash stands for a whole run's picks
         self.subset = self._select(epoch, model)
         for part in (self.subset.indices, self.subset.weights):
             data = np.ascontiguousarray(part).tobytes()

@@ -80,6 +80,7 @@ def _fused(model: ResNet, precision: str) -> Callable[[torch.Tensor], torch.Tens
         shape = conv.padding, conv.stride, conv.dilation, conv.groups
         return weight.to(dtype, memory_format=torch.channels_last), bias.to(dtype), *shape
 
+    # folded once per call, as the model goes on training between calls
     stem = folded(model.conv, model.bn)
     blocks = [
         (block, folded(block.conv1, block.bn1), folded(block.conv2, block.bn2))

@@ -97,26 +97,30 @@ def train_epochs(
             observed = observe(epoch, model, subset)
             observed_until = clock()
 
-        # train on it; `tolist` is the one wait for the device
-        lr = learning_rate(spec, epoch)
-        plan = plan_epoch(subset, epoch_order(subset, spec, epoch), data, spec, epoch, lr)
-        totals = steps.run_epoch(plan).tolist()
+        # train on it
+        totals = _train(steps, subset, data, spec, epoch)
         trained = clock()
         joules = meter()
-        _must_be_finite("training", totals[0], epoch, lr)
+        _must_be_finite("training", totals[0], spec, epoch)
 
         # test the model, and write everything down
-        measured = subset.measures | observed | _test(model, data, spec, epoch, lr)
-        _count_passes(progress, subset, steps, epoch)
-        progress.curves.append(_curve_row(progress, lr, len(subset.indices), totals, measured))
-        progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
+        measured = subset.measures | observed | _test(model, data, spec, epoch)
+        _end_epoch(progress, subset, steps, spec, epoch, totals, measured)
         times = (started, selected, observed_until, trained, clock())
         progress.timings.append(_timing_row(epoch, *times, joules))
         on_epoch(progress)
     return progress
 
 
-def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int, lr: float) -> Columns:
+def _train(steps: EpochSteps, subset: Subset, data: Data, spec: RunSpec, epoch: int) -> list[float]:
+    """Train an epoch on its subset; the three totals of `EpochSteps.run_epoch`."""
+    order = epoch_order(subset, spec, epoch)
+    plan = plan_epoch(subset, order, data, spec, epoch, learning_rate(spec, epoch))
+    # `tolist` is the one wait for the device: without it the clock would stop too early
+    return steps.run_epoch(plan).tolist()
+
+
+def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int) -> Columns:
     """The columns of the test set and of the hold-out, where there is one.
 
     None in epochs that are not tested. Raises TrainingError as `train_epochs` does.
@@ -124,26 +128,43 @@ def _test(model: nn.Module, data: Data, spec: RunSpec, epoch: int, lr: float) ->
     if epoch % spec.test_interval and epoch != spec.epochs:
         return {}
     test = evaluate(model, data.test, data.test_labels, spec.precision)
-    _must_be_finite("test", test["loss"], epoch, lr)
+    _must_be_finite("test", test["loss"], spec, epoch)
     columns: Columns = {f"test_{key}": value for key, value in test.items()}
+
+    # its labels are as noisy as those trained on, so that choosing an epoch by it needs no truth
     if data.heldout is not None and data.heldout_labels is not None:
         heldout = evaluate(model, data.heldout, data.heldout_labels, spec.precision)
         columns["heldout_acc"] = heldout["top1"]
     return columns
 
 
-def _must_be_finite(what: str, loss: float, epoch: int, lr: float) -> None:
+def _must_be_finite(what: str, loss: float, spec: RunSpec, epoch: int) -> None:
     if not math.isfinite(loss):
+        lr = learning_rate(spec, epoch)
         raise TrainingError(f"{what} loss must be finite; got {loss} in epoch {epoch} (lr {lr:g})")
 
 
-def _count_passes(progress: Progress, subset: Subset, steps: EpochSteps, epoch: int) -> None:
-    """Add an epoch that has ended, with its passes through the network."""
-    forwards, backwards = steps.cost(len(subset.indices))
+def _end_epoch(
+    progress: Progress,
+    subset: Subset,
+    steps: EpochSteps,
+    spec: RunSpec,
+    epoch: int,
+    totals: list[float],
+    measured: Columns,
+) -> None:
+    """Add an epoch that has ended: its passes through the network, and its rows but the timings."""
+    points = len(subset.indices)
+    forwards, backwards = steps.cost(points)
     setup = steps.setup if epoch == 1 else 0
     progress.epoch = epoch
     progress.forwards += subset.forwards + forwards + setup
     progress.backwards += backwards
+
+    # the row has the passes so far, so it is made after they are counted
+    lr = learning_rate(spec, epoch)
+    progress.curves.append(_curve_row(progress, lr, points, totals, measured))
+    progress.classes.extend({"epoch": epoch} | row for row in subset.by_class)
 
 
 def _curve_row(
@@ -161,6 +182,7 @@ def _curve_row(
         "forwards": progress.forwards,
         "backwards": progress.backwards,
     }
+    # every column is there, None where the epoch has no value; in warm-up nothing is covered
     return dict.fromkeys(CURVES) | {"covered": 0.0} | measured | trained
 
 

@@ -73,14 +73,14 @@ def class_quality(indices: np.ndarray, given: np.ndarray, clean: np.ndarray) -> 
     """
     rows = []
     for c in np.unique(given):
-        own = indices[given[indices] == c]
-        good = int(clean[own].sum())
+        picks = indices[given[indices] == c]
+        good = int(clean[picks].sum())
         all_good = int(clean[given == c].sum())
         rows.append(
             {
                 "class": int(c),
-                "selected": len(own),
-                "label_precision": good / len(own) if len(own) else None,
+                "selected": len(picks),
+                "label_precision": good / len(picks) if len(picks) else None,
                 "label_recall": good / all_good if all_good else None,
             }
         )
@@ -93,6 +93,10 @@ def label_quality(indices: np.ndarray, weights: np.ndarray, clean: np.ndarray) -
     label_precision: share of the picks with a true label; weighted_precision: the same by weight;
     label_recall: share of the correctly labelled points that are picked. A share of nothing is
     None.
+
+    >>> clean = np.array([True, True, False])
+    >>> label_quality(np.array([0, 2]), np.array([3.0, 1.0]), clean)
+    {'label_precision': 0.5, 'weighted_precision': 0.75, 'label_recall': 0.5}
     """
     good = clean[indices]
     total = weights.sum()
@@ -108,6 +112,9 @@ def effective_size(weights: np.ndarray) -> float | None:
 
     weights: (k,). 1 where all weights are equal; None where they are all 0. Source: Kish, "Survey
     Sampling", 1965.
+
+    >>> effective_size(np.array([1.0, 1.0, 1.0, 1.0])), effective_size(np.array([4.0, 0.0]))
+    (1.0, 0.5)
     """
     square = float((weights**2).sum())
     return float(weights.sum()) ** 2 / (len(weights) * square) if square > 0 else None

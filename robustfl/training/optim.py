@@ -33,5 +33,9 @@ def learning_rate(spec: RunSpec, epoch: int) -> float:
     """The multistep schedule: lr * gamma ** (milestones passed).
 
     Epochs count from 1, and a milestone m is passed when epoch m has ended.
+
+    >>> spec = RunSpec(lr=0.5, gamma=0.5, milestones=(2,))
+    >>> [learning_rate(spec, epoch) for epoch in (1, 2, 3)]
+    [0.5, 0.5, 0.25]
     """
     return spec.lr * spec.gamma ** sum(epoch > m for m in spec.milestones)

@@ -43,6 +43,7 @@ def most_and_least(coverage: Coverage, data: Data) -> dict:
             "pixels": base64.b64encode(packed).decode(),
         }
 
+    # a stable sort, so that ties show the same points on every machine
     order = np.argsort(-counts, kind="stable")
     return {
         "selections": coverage.selections,

@@ -48,6 +48,7 @@ class Claim:
         """(low, high) the statistic is claimed to lie in; above 0 where the entry has no bound."""
         if self.tolerance is not None:
             return -self.tolerance, self.tolerance
+        # the plain claim, that one row is better than another
         if self.above is None and self.below is None:
             return 0.0, math.inf
         return (
@@ -85,15 +86,17 @@ def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
             claim = Claim(key, **values)
         except TypeError as error:
             raise StudyError(f"{path}: claim {key}: {error}") from error
-        for field, names, known in (
+
+        # what is misspelt here would be a claim that nothing ever tests
+        for field, names, registry in (
             ("measures", claim.measures, MEASURES),
             ("budgets", claim.budgets, BUDGETS),
             ("rules", claim.rules, GREEDY_VARIANTS),
         ):
             for name in names:
-                if name not in known:
+                if name not in registry:
                     raise StudyError(
-                        f"claims.yaml: claim {key}: {field} must be among {', '.join(known)}; "
+                        f"claims.yaml: claim {key}: {field} must be among {', '.join(registry)}; "
                         f"got {name!r}"
                     )
         claims.append(claim)
@@ -102,6 +105,7 @@ def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
 
 def sides_of(claim: Claim) -> list[tuple[Side, Side | None]]:
     """(over, under) of each comparison; under is None for a claim about the slides' number."""
+    # two sides written out; an under without a row is the same row in another group
     if claim.over is not None:
         rows = claim.over["row"] if isinstance(claim.over["row"], list) else [claim.over["row"]]
         under = claim.under or {}
@@ -110,6 +114,8 @@ def sides_of(claim: Claim) -> list[tuple[Side, Side | None]]:
     group = claim.group or ""
     if claim.rows:
         return [(Side(group, row), None) for row in claim.rows]
+
+    # an order of n rows: each against every later one, or against the next one alone
     pairs: Iterable = claim.compare
     if claim.order and claim.pairs == "all":
         pairs = combinations(claim.order, 2)

@@ -36,6 +36,7 @@ def check(study: Study) -> None:
     All groups of the file count, also those that this study leaves out. Raises StudyError naming
     the claim and the group, row, measure, budget or rule that does not exist.
     """
+    # one seed is enough for the names, and the smallest study that has all groups
     names = list(read_yaml(study.directory / "experiments.yaml")["groups"])
     whole = experiments.load(
         study.scale, {"groups": names, "seeds": [study.seeds[0]]}, study.directory
@@ -56,15 +57,16 @@ def comparisons(claim: Claim, gathered: StudyRecords) -> list[Comparison]:
 
     Raises StudyError for a row that its group does not have.
     """
-    found: dict[tuple, Comparison] = {}
+    # by their rows: what does not depend on the rule is compared once, under the first rule
+    distinct: dict[tuple, Comparison] = {}
     groups = gathered.study.groups
     for over, under in sides_of(claim):
         if over.group not in groups or (under is not None and under.group not in groups):
             continue
         for rule in claim.rules:
             comparison = _comparison(claim, gathered, over, under, rule)
-            found.setdefault((comparison.over, comparison.under), comparison)
-    return list(found.values())
+            distinct.setdefault((comparison.over, comparison.under), comparison)
+    return list(distinct.values())
 
 
 def _comparison(
@@ -79,6 +81,8 @@ def _comparison(
             f"claims.yaml: claim {claim.key}: tolerance needs the slides' numbers; "
             f"{[side.row for side in sides]} have none"
         )
+
+    # a side with a selector of its own is the same under either rule, and so is a row without one
     depends = any(
         side.method is None and row.method in GREEDY_VARIANTS for side, row in zip(sides, rows)
     )
@@ -106,6 +110,7 @@ def _published(
     claim: Claim, gathered: StudyRecords, sides: list[Side], rows: list[Row]
 ) -> float | None:
     """The slides' value of the statistic; None where they have none."""
+    # the slides' `best` is an accuracy: it stands beside no other measure
     if claim.measures != ACCURACIES and claim.published is None:
         return None
     key = claim.published or "best"
@@ -128,6 +133,7 @@ def _slide_number(gathered: StudyRecords, group: str, row: Row, key: str) -> flo
     """The slides' number of a row; of a group that has changes from its first row, the change."""
     numbers = gathered.slide_numbers(gathered.study.groups[group], row)
     changes = any("best_difference" in n for n in gathered.slides.get(group, {}).values())
+    # ablations: the slides give changes from the first row, whose own change is 0
     if key == "best" and changes:
         first = row.label == gathered.study.groups[group].rows[0].label
         return 0.0 if first else numbers.get("best_difference")

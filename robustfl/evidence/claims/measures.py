@@ -120,11 +120,14 @@ def with_pretraining(plain: Reader) -> Reader:
     """The cost of a run plus that of the run whose finished model it selects from."""
 
     def read(r: Record, epochs: list[dict], gathered: StudyRecords) -> float | None:
-        own, before = plain(r, epochs, gathered), gathered.study.pretraining_name(r.name)
-        if own is None or before is None:
-            return own
+        cost = plain(r, epochs, gathered)
+        before = gathered.study.pretraining_name(r.name)
+        if cost is None or before is None:
+            return cost
+
+        # several runs may share one pretraining; each is charged for all of it
         earlier = plain(gathered.records[before], [], gathered)
-        return None if earlier is None else own + earlier
+        return None if earlier is None else cost + earlier
 
     return read
 

@@ -63,16 +63,19 @@ def evaluate_comparison(
     if statistic is None:
         return replace(verdict, why=Why.NO_NUMBER)
 
+    # the rounding to whole images is known for differences alone, not for a ratio of two
     step = 0.0 if c.claim.ratio else kind.resolution(gathered.runs_of(c.over)[0])
     e = paired_tests.estimate(statistic, step, exact=kind.exact)
     verdict = replace(verdict, estimate=e, floor=paired_tests.seed_floor(samples))
 
     # a claim that this scale cannot bear is shown with its numbers, and not judged
-    needs, study = c.claim.needs, gathered.study
+    needs = c.claim.needs
+    study = gathered.study
     if needs is not None and needs not in study.about.bears:
         able = [s.name for s in scales(study.directory).values() if needs in s.bears]
         return replace(verdict, why=Why.OTHER_SCALE, scales=tuple(able))
 
+    # decide by the whole interval, and test against the bound that is nearer to the mean
     low, high = c.claim.bounds
     bound = paired_tests.nearest_bound(e, low, high)
     verdict = replace(
@@ -122,18 +125,20 @@ def verdicts(gathered: StudyRecords, claims: list[Claim] | None = None) -> list[
     """
     if claims is None:
         claims = load(gathered.study.directory / "claims.yaml")
-    found = [
+    judged = [
         evaluate_comparison(c, gathered, measure, budget)
         for claim in claims
         for c in comparisons(claim, gathered)
         for budget in claim.budgets
         for measure in claim.measures
     ]
-    for family in {(v.measure, v.budget) for v in found}:
-        members = [i for i, v in enumerate(found) if (v.measure, v.budget) == family]
-        for i, p in zip(members, paired_tests.holm([found[i].p for i in members])):
-            found[i] = replace(found[i], p_holm=p)
-    return found
+
+    # a family of tests: same measure, same budget; a p of None stands aside
+    for family in {(v.measure, v.budget) for v in judged}:
+        members = [i for i, v in enumerate(judged) if (v.measure, v.budget) == family]
+        for i, p in zip(members, paired_tests.holm([judged[i].p for i in members])):
+            judged[i] = replace(judged[i], p_holm=p)
+    return judged
 
 
 def combined_verdict(parts: list[str]) -> str:

@@ -22,6 +22,7 @@ def diagnosed(study: Study, group: Group) -> bool:
     """
     if group.figure not in ("ratio", "curves"):
         return False
+    # the first seed speaks for all: the seeds of a row differ in nothing else
     specs = [study.specs[row.names[0]] for row in group.rows]
     return any(s.method not in ("full", "random") or s.weights != "uniform" for s in specs)
 
@@ -38,8 +39,8 @@ def noisy(study: Study, group: Group) -> bool:
 
 def extras(study: Study, group: Group) -> list[str]:
     """Kinds of diagnostic figures of a group; the file is {kind}_{group}.svg."""
-    found = ["diagnostics"] if diagnosed(study, group) else []
-    return found + (["classes", "picks"] if noisy(study, group) else [])
+    kinds = ["diagnostics"] if diagnosed(study, group) else []
+    return kinds + (["classes", "picks"] if noisy(study, group) else [])
 
 
 def names(study: Study) -> list[str]:

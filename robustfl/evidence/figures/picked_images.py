@@ -10,6 +10,7 @@ import textwrap
 import zlib
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -36,12 +37,15 @@ def classes(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     wide = min(3, len(rows)) or 1
     high = -(-len(rows) // wide) or 1
     figure.set_size_inches(style.WIDTH, 0.5 + 1.6 * high)
-    grid, image = figure.subplots(high, wide, squeeze=False), None
+    grid = figure.subplots(high, wide, squeeze=False)
+    image = None  # the last panel's, whose colours the bar explains
     names = DATASETS[group.dataset].classes
     looks = style.looks(gathered, group)
     for axes in grid.ravel()[len(rows) :]:
         axes.set_axis_off()
+
     for axes, (row, run) in zip(grid.ravel(), rows):
+        # a column per epoch that selected anew, a cell that stays nan where a class has no picks
         epochs = sorted({int(c["epoch"]) for c in run.classes})
         share = np.full((len(names), len(epochs)), np.nan)
         for c in run.classes:
@@ -76,7 +80,10 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     figure.set_size_inches(style.WIDTH, high)
     # room for the first row's title
     figure.set_layout_engine("constrained", h_pad=0.09, w_pad=0.01, rect=(0, 0, 1, 1 - 0.2 / high))
-    names, looks = DATASETS[group.dataset].classes, style.looks(gathered, group)
+    names = DATASETS[group.dataset].classes
+    looks = style.looks(gathered, group)
+
+    # a narrow column that stays empty keeps the two kinds apart
     widths = [1.0] * SHOWN + [0.3] + [1.0] * SHOWN
     grid = figure.subplots(max(1, len(rows)), len(widths), squeeze=False, width_ratios=widths)
     for axes in grid.ravel():
@@ -90,25 +97,30 @@ def images(figure: Figure, gathered: StudyRecords, group: Group) -> None:
             title = axes.text(0, 1.5, text, transform=axes.transAxes)
             title.set_in_layout(False)  # else it widens one image's column
         for axes, point in zip(shown, run.picks["most"][:SHOWN] + run.picks["least"][:SHOWN]):
-            raw = zlib.decompress(base64.b64decode(point["pixels"]))
-            pixels = np.frombuffer(raw, np.uint8).reshape(run.picks["shape"])
-            axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
-            false = point["given"] != point["true"]
-            axes.text(
-                0.5,
-                1.04,
-                f"{'not ' * false}{names[point['given']]}\n{point['count']} of "
-                f"{run.picks['selections']}",
-                transform=axes.transAxes,
-                ha="center",
-                va="bottom",
-                fontsize=4.5,
-                color="#d55e00" if false else "black",
-            )
-            if false:
-                high, wide = pixels.shape[:2]
-                axes.add_patch(
-                    Rectangle(
-                        (-0.5, -0.5), wide, high, fill=False, edgecolor="#d55e00", linewidth=2.5
-                    )
-                )
+            _show(axes, point, run, names)
+
+
+def _show(axes: Axes, point: dict, run: Record, names: tuple[str, ...]) -> None:
+    """One image with its class and count above it, framed where its given label is false."""
+    raw = zlib.decompress(base64.b64decode(point["pixels"]))
+    pixels = np.frombuffer(raw, np.uint8).reshape(run.picks["shape"])  # (H, W, C)
+    axes.imshow(pixels.squeeze(), cmap="gray", interpolation="nearest")
+    false = point["given"] != point["true"]
+    axes.text(
+        0.5,
+        1.04,
+        f"{'not ' * false}{names[point['given']]}\n{point['count']} of {run.picks['selections']}",
+        transform=axes.transAxes,
+        ha="center",
+        va="bottom",
+        fontsize=4.5,
+        color="#d55e00" if false else "black",
+    )
+    if not false:
+        return
+
+    # the frame lies on the image's edge: pixel centres are whole numbers
+    high, wide = pixels.shape[:2]
+    axes.add_patch(
+        Rectangle((-0.5, -0.5), wide, high, fill=False, edgecolor="#d55e00", linewidth=2.5)
+    )

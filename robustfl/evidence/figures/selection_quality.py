@@ -32,18 +32,19 @@ def selection(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """
     noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
     panels = [
-        (text, found)
+        (text, curves)
         for c, text, rest in (*NOISY * noisy, *ALWAYS)
-        if (found := series(gathered, group, c, rest))
+        if (curves := series(gathered, group, c, rest))
     ]
     wide = min(3, len(panels)) or 1
     high = -(-len(panels) // wide) or 1
     figure.set_size_inches(
         style.WIDTH * (0.62 if wide == 1 else 1), 0.85 + 1.4 * high + 0.13 * len(group.rows) / 3
     )
-    looks, handles = style.looks(gathered, group), {}
-    for axes, (text, found) in zip(figure.subplots(high, wide, squeeze=False).ravel(), panels):
-        for row, (epochs, y) in found.items():
+    looks = style.looks(gathered, group)
+    handles = {}  # one per row, from whichever panel drew it last: all panels draw it alike
+    for axes, (text, curves) in zip(figure.subplots(high, wide, squeeze=False).ravel(), panels):
+        for row, (epochs, y) in curves.items():
             handles[row] = line(axes, epochs, y, looks[row])
         epochs_axis(axes)
         axes.set_title(text, loc="left")
@@ -64,13 +65,15 @@ def series(
 
     {} where all rows have the same values.
     """
-    found = {}
+    curves = {}
     for row in group.rows:
         epochs, y = over_epochs(gathered, row, column, 100.0)
         kept = ~np.isnan(y).any(0)
         if column == "covered":
             kept &= y.max(0) > 0  # nothing is picked in warm-up
         if kept.any():
-            found[row] = epochs[kept], (100 - y if rest else y)[:, kept]
-    means = np.concatenate([y.mean(0) for _, y in found.values()]) if found else np.zeros(1)
-    return found if np.ptp(means) > 1e-9 else {}
+            curves[row] = epochs[kept], (100 - y if rest else y)[:, kept]
+
+    # lines that all lie on one height say nothing; the slack is for rounding
+    means = np.concatenate([y.mean(0) for _, y in curves.values()]) if curves else np.zeros(1)
+    return curves if np.ptp(means) > 1e-9 else {}

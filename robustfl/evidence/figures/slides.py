@@ -55,10 +55,10 @@ class Point:
 
 def by_series(points: list[Point]) -> dict[str, list[Point]]:
     """The points of each series, in their order."""
-    found: dict[str, list[Point]] = {}
+    series: dict[str, list[Point]] = {}
     for point in points:
-        found.setdefault(point.series, []).append(point)
-    return found
+        series.setdefault(point.series, []).append(point)
+    return series
 
 
 def _spec(gathered: StudyRecords, row: Row) -> RunSpec:
@@ -88,6 +88,7 @@ def over_epochs(
 
 def line(axes: Axes, x: np.ndarray, y: np.ndarray, look: style.Look) -> Line2D:
     """Mean of y (seeds, points) over x with a band of one standard deviation between seeds."""
+    # markers tell lines apart in print, but one on every epoch would hide the line
     every = 1 if len(x) <= FEW else max(1, len(x) // 8)
     mean = y.mean(0)
     (drawn,) = axes.plot(x, mean, markevery=every, **look.line())
@@ -110,7 +111,8 @@ def curves(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """
     figure.set_size_inches(style.WIDTH, 2.6 + 0.16 * len(group.rows) / 3)
     top1, top5 = figure.subplots(1, 2)
-    looks, handles = style.looks(gathered, group), []
+    looks = style.looks(gathered, group)
+    handles = []
     for row in group.rows:
         handles.append(line(top1, *over_epochs(gathered, row, "test_top1"), looks[row]))
         line(top5, *over_epochs(gathered, row, "test_top5"), looks[row])
@@ -124,8 +126,10 @@ def analysis(figure: Figure, gathered: StudyRecords, group: Group) -> None:
     """Training and test accuracy of FL and of full training, over epochs and backward passes."""
     figure.set_size_inches(style.WIDTH, 4.1)
     panels = figure.subplots(2, 2, sharey="col")
-    looks, handles = style.looks(gathered, group), []
+    looks = style.looks(gathered, group)
+    handles = []
     for row in group.rows:
+        # the axis below: the same curve against what it has cost, in thousand images
         passes = over_epochs(gathered, row, "backwards")[1].mean(0) / 1000
         for column, key in enumerate(("train_acc_given", "test_top1")):
             x, y = over_epochs(gathered, row, key)
@@ -165,6 +169,8 @@ def ratio(figure: Figure, gathered: StudyRecords, group: Group) -> None:
                 yerr=[point.sd for point in series] if series[0].sd is not None else None,
                 **ratio_look(series[0].spec, i),
             )
+
+        # the rules share the slides' number of a ratio, and it is drawn once
         crosses = dict.fromkeys((p.x, p.published) for p in points if p.published is not None)
         if crosses:
             (handles["slides"],) = axes.plot(*zip(*crosses), **style.SLIDES)
@@ -184,7 +190,8 @@ def ratio_points(
     """
     points = []
     for row in group.rows:
-        spec, number = _spec(gathered, row), gathered.slide_numbers(group, row).get(published)
+        spec = _spec(gathered, row)
+        number = gathered.slide_numbers(group, row).get(published)
         if row.method in GREEDY_VARIANTS:
             series = f"FL only ({GREEDY_VARIANTS[row.method]})"
         else:
@@ -223,7 +230,8 @@ def accuracy_points(gathered: StudyRecords, group: Group) -> list[Point]:
     """Best accuracy of each row, %; a series is an approach under one rule."""
     points = []
     for row in group.rows:
-        spec, published = _spec(gathered, row), gathered.slide_numbers(group, row).get("best")
+        spec = _spec(gathered, row)
+        published = gathered.slide_numbers(group, row).get("best")
         numbers = _per_seed(gathered, row, "best_top1")
         points.append(Point.of(row, spec, _approach(row, spec), 0.0, numbers, published))
     return points
@@ -239,6 +247,7 @@ def change_points(gathered: StudyRecords, group: Group) -> list[Point]:
         first = row_under(group, group.rows[0].label, row.method)
         if first is None or row.label == first.label:
             continue
+        # seed by seed: what the two runs of a seed share cancels, and does not widen the bar
         numbers = _per_seed(gathered, row, "best_top1") - _per_seed(gathered, first, "best_top1")
         spec = _spec(gathered, row)
         published = gathered.slide_numbers(group, row).get("best_difference")
@@ -260,12 +269,12 @@ def _dots(figure: Figure, points: list[Point], text: str, zero: bool = False) ->
     handles: dict[str, Any] = {}
     for point in points:
         line = labels.index(point.row.label)
-        mine = beside[point.row.label]
+        neighbours = beside[point.row.label]
         released = point.row.method == "centrality"
         colour = style.COLOURS.get(style.approach(point.spec), style.OTHERS[0])
         handles[point.series] = axes.errorbar(
             point.mean,
-            line + 0.22 * (mine.index(point) - (len(mine) - 1) / 2),
+            line + 0.22 * (neighbours.index(point) - (len(neighbours) - 1) / 2),
             xerr=point.sd,
             marker="s" if released else "o",
             markersize=5,
@@ -281,6 +290,7 @@ def _dots(figure: Figure, points: list[Point], text: str, zero: bool = False) ->
     if zero:
         axes.axvline(0, color="#444444", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(labels)), [textwrap.fill(label, 30) for label in labels])
+    # the first label on top, as in the table
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel(textwrap.fill(text, 90))
     _legend_slides_last(figure, handles)

@@ -119,16 +119,20 @@ def looks(gathered: StudyRecords, group: Group) -> dict[Row, Look]:
     alike: dict[tuple, list[Row]] = {}
     for row, spec in specs.items():
         alike.setdefault((approach(spec), dashes(spec)), []).append(row)
-    found = {}
+
+    # markers follow the row, so that lines of one colour and style still differ
+    row_looks = {}
     for i, row in enumerate(group.rows):
         same = alike[approach(specs[row]), dashes(specs[row])]
         colour = shade(colours[approach(specs[row])], same.index(row), len(same))
-        found[row] = Look(display_label(row), colour, dashes(specs[row]), MARKERS[i % len(MARKERS)])
-    return found
+        marker = MARKERS[i % len(MARKERS)]
+        row_looks[row] = Look(display_label(row), colour, dashes(specs[row]), marker)
+    return row_looks
 
 
 def dashes(spec: RunSpec) -> object:
     """The line style: dashed for the released rule and for radii in class medians."""
+    # radii in class medians are beside radii in absolute units, of one and the same rule
     if spec.radius_unit == "median" and spec.weights == "ball":
         return DASHES["centrality"]
     return DASHES.get(spec.method, "-")
@@ -139,6 +143,8 @@ def shade(colour: str, at: int, of: int) -> tuple[float, float, float]:
     base = np.array(to_rgb(colour))
     if of == 1:
         return tuple(base)
+
+    # never all the way to white, which is the paper
     level = at / (of - 1)  # 0 dark, 1 light
     mixed = base * (0.45 + 1.1 * level) if level < 0.5 else base + (1 - base) * (level - 0.5) * 1.1
     return tuple(np.clip(mixed, 0, 1).round(4))
@@ -174,6 +180,7 @@ def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
 
     Same records, same bytes: fixed salt, no date, text as paths.
     """
+    # a figure without pyplot: no global state, no window, nothing left open
     with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
         figure = Figure(layout="constrained")
         canvas = FigureCanvasSVG(figure)

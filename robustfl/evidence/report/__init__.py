@@ -50,13 +50,14 @@ def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
     )
 
 
-def keep_study(known: Study, config: dict, folder: Path) -> None:
+def keep_study(study: Study, config: dict, folder: Path) -> None:
     """Copy the YAML files that the tables were made from beside them.
 
     A published study so stands by itself.
     """
-    if known.directory.resolve() != folder.resolve():
-        for name, text in snapshot(known, config).items():
+    # tables of a published study are made from these very files
+    if study.directory.resolve() != folder.resolve():
+        for name, text in snapshot(study, config).items():
             write_atomically(folder / name, text)
 
 
@@ -66,6 +67,8 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
     There is no system font, no network and no date in it, so the bytes repeat.
     """
     report = _read(folder / "tables" / "report.json")
+
+    # a report of other groups would typeset without a word, and beside the wrong figures
     keys = [section["key"] for section in report["sections"]]
     if (report["scale"], keys) != (study.scale, list(study.groups)):
         raise ReportError(
@@ -80,6 +83,7 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
         )
     import typst
 
+    # typst reads nothing outside its root: the source and the results must both lie in it
     root = Path(os.path.commonpath([Path.cwd().resolve(), folder.resolve()]))
     inputs = {
         "report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"

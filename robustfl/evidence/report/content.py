@@ -106,7 +106,7 @@ def protocols(gathered: StudyRecords) -> list[str]:
         specs.setdefault(g.protocol, []).extend(
             gathered.study.specs[row.names[0]] for row in g.rows
         )
-    return [protocol(name, own) for name, own in specs.items()]
+    return [protocol(name, runs) for name, runs in specs.items()]
 
 
 def protocol(name: str, specs: list) -> str:
@@ -115,6 +115,7 @@ def protocol(name: str, specs: list) -> str:
     def usual(key: str):
         return Counter(getattr(s, key) for s in specs).most_common(1)[0][0]
 
+    # a rate that never drops is said to be constant, so that nobody looks for the milestones
     drops = [str(m) for m in usual("milestones")]
     rates = (
         f", times {usual('gamma'):g} after epoch{'s' * (len(drops) > 1)} {join_with_and(drops)}"
@@ -244,7 +245,9 @@ def noise(gathered: StudyRecords) -> list[list[str]]:
     """
     seen = {}
     for r in gathered.records.values():
-        s, p = r.spec, r.metrics["provenance"]
+        s = r.spec
+        p = r.metrics["provenance"]
+        # the hash tells drawings apart that agree in all else: of a subset, say
         if s.noise != "none":
             seen[s.dataset, s.noise, s.noise_rate, s.seed, p["label_hash"]] = r.metrics[
                 "noise_measured"

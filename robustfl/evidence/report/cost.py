@@ -41,7 +41,8 @@ def table(gathered: StudyRecords) -> dict:
         if group.cost:
             rows += [[group.title, *line(gathered, row)] for row in group.rows]
     if not reports_energy(gathered):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+        columns = columns[:-1]
+        rows = [row[:-1] for row in rows]
     return {"columns": columns, "rows": _once(rows)}
 
 
@@ -57,7 +58,8 @@ def line(gathered: StudyRecords, row: Row) -> list[str]:
     forward = 100 * sum(r.metrics["forwards"] for r in records) / sum(whole)
     backward = 100 * sum(r.metrics["backwards"] for r in records) / sum(whole)
     select, train = (mean_seconds(records, part) for part in ("select", "train"))
-    share, energy = of_full(gathered, row), mean(values(records, "energy"))
+    share = of_full(gathered, row)
+    energy = mean(values(records, "energy"))
     return [
         display_label(row),
         f"{forward:.0f}",
@@ -80,6 +82,7 @@ def of_full(gathered: StudyRecords, row: Row) -> float | None:
 
     None where the study has none.
     """
+    # runs of one `pretraining()` share data, noise, network and optimiser: all but the selection
     wanted = {r.spec.pretraining().hash for r in gathered.runs_of(row)}
     plain = [r for r in gathered.records.values() if approach(r.spec) == "full"]
     # a warm-up changes nothing of a run on the whole set
@@ -99,15 +102,16 @@ def paragraph(gathered: StudyRecords) -> str:
             continue
         rows = [row for row in group.rows if row.method in GREEDY_VARIANTS]
         shares = {row: s for row in rows if (s := of_full(gathered, row)) is not None}
+        # without full training beside every row there would be a count of part of the ratios
         if not rows or len(shares) < len(rows):
             continue
         parts = []
         for method, rule in GREEDY_VARIANTS.items():
-            mine = [row for row in rows if row.method == method]
-            cheaper = [row.label for row in mine if shares[row] < 1]
-            if mine:
+            of_rule = [row for row in rows if row.method == method]
+            cheaper = [row.label for row in of_rule if shares[row] < 1]
+            if of_rule:
                 parts.append(
-                    f"with the {rule} rule at {len(cheaper)} of {len(mine)} ratios"
+                    f"with the {rule} rule at {len(cheaper)} of {len(of_rule)} ratios"
                     + (f" ({join_with_and(cheaper)})" if cheaper else "")
                 )
         sentences.append(

@@ -41,16 +41,16 @@ def make(config: dict, folder: Path) -> None:
             f"results must hold a finished run of the ladder; {config['results']} has none: make "
             "evidence"
         )
-    found = ladder.steps(rungs)
+    steps = ladder.steps(rungs)
     write_atomically(
         folder / "ladder.csv",
-        table(found).to_csv(index=False, float_format="%.4f", lineterminator="\n"),
+        table(steps).to_csv(index=False, float_format="%.4f", lineterminator="\n"),
     )
-    write_atomically(folder / "ladder.md", page(rungs, found))
-    style.write_svg(lambda figure: draw(figure, found), folder / "ladder.svg")
+    write_atomically(folder / "ladder.md", page(rungs, steps))
+    style.write_svg(lambda figure: draw(figure, steps), folder / "ladder.svg")
 
 
-def table(found: list[Step]) -> pd.DataFrame:
+def table(steps: list[Step]) -> pd.DataFrame:
     """One line per step: differences in points, with the 95 % interval over seeds.
 
     The interval is empty with one seed.
@@ -67,25 +67,25 @@ def table(found: list[Step]) -> pd.DataFrame:
             "high": step.estimate.high,
             "slides": step.slides,
         }
-        for step in found
+        for step in steps
     )
 
 
-def draw(figure: Figure, found: list[Step]) -> None:
+def draw(figure: Figure, steps: list[Step]) -> None:
     """Differences from the random subset and from full training against the number of images.
 
     The panels are of the last and of the best epoch.
     """
     figure.set_size_inches(style.WIDTH, 5.2)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    rows = ladder.rows_shown(found)
+    rows = ladder.rows_shown(steps)
     drawn: dict[str, Any] = {}
     for line, reference in zip(panels, REFERENCES):
         for axes, measure in zip(line, MEASURES):
             axes.axhline(0, color="#444444", linewidth=0.8, zorder=1)
             shown = [*rows, *(other for other in REFERENCES if other != reference)]
             for i, row in enumerate(shown):
-                climbed = ladder.of_row(found, row, reference, measure)
+                climbed = ladder.of_row(steps, row, reference, measure)
                 if climbed:
                     drawn[row] = _line(axes, climbed, 1 + SPREAD * (i - len(shown) / 2))
 
@@ -99,7 +99,7 @@ def draw(figure: Figure, found: list[Step]) -> None:
             axes.set_title(f"{MEASURES[measure]}, minus {REFERENCES[reference]}")
 
     # axes and one legend for all panels
-    images = sorted({50_000} | {step.images for step in found})
+    images = sorted({50_000} | {step.images for step in steps})
     for axes in panels.flat:
         axes.set_xticks(images, [f"{n:,}" for n in images])
         axes.minorticks_off()
@@ -115,7 +115,8 @@ def _line(axes, climbed: list[Step], shift: float):
     """A row's line: means over seeds, with 95 % intervals where a rung has two seeds or more."""
     label = climbed[0].label
     released = climbed[0].row.endswith("(released)")
-    x, y = [step.images * shift for step in climbed], [step.estimate.mean for step in climbed]
+    x = [step.images * shift for step in climbed]
+    y = [step.estimate.mean for step in climbed]
     half = [0.0 if (high := s.estimate.high) is None else high - s.estimate.mean for s in climbed]
     return axes.errorbar(
         x,
@@ -130,7 +131,7 @@ def _line(axes, climbed: list[Step], shift: float):
     )
 
 
-def page(rungs: list[Rung], found: list[Step]) -> str:
+def page(rungs: list[Rung], steps: list[Step]) -> str:
     """The page: the figure, a sentence on each of its lines, what rows memorise, the numbers."""
     runs = sum(len(seeds) for rung in rungs for seeds in rung.records.values())
     parts = [
@@ -142,24 +143,24 @@ def page(rungs: list[Rung], found: list[Step]) -> str:
         "of its images alone: what it shows is chance.",
         "![Differences from random and full against the number of images](ladder.svg)",
         "## What each line does",
-        "\n".join(f"- {sentence(found, row)}" for row in ladder.rows_shown(found)),
+        "\n".join(f"- {sentence(steps, row)}" for row in ladder.rows_shown(steps)),
         "## What is memorised",
         memory_sentence(rungs),
         _memory_table(rungs),
         "## Numbers",
-        _numbers(found),
+        _numbers(steps),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def sentence(found: list[Step], row: str) -> str:
+def sentence(steps: list[Step], row: str) -> str:
     """What a row's differences from random and from full training do along the ladder.
 
     They are of the last epoch.
     """
     parts = []
     for reference, name in REFERENCES.items():
-        climbed = ladder.of_row(found, row, reference, "last_top1")
+        climbed = ladder.of_row(steps, row, reference, "last_top1")
         if climbed:
             values = join_with_and(
                 [f"{interval(step.estimate)} at {step.images:,}" for step in climbed]
@@ -225,11 +226,11 @@ def _memory_table(rungs: list[Rung]) -> str:
     )
 
 
-def _numbers(found: list[Step]) -> str:
+def _numbers(steps: list[Step]) -> str:
     head = "| images | row | against | measure | seeds | difference | slides |\n"
     head += "|---:|---|---|---|---:|---|---:|\n"
     return head + "\n".join(
         f"| {s.images:,} | {s.row} | {s.reference} | {MEASURES[s.measure]} | {s.estimate.seeds} | "
         f"{interval(s.estimate)} | {'' if s.slides is None else with_sign(s.slides)} |"
-        for s in found
+        for s in steps
     )

@@ -38,6 +38,8 @@ def _mixed(gathered: StudyRecords, group: Group) -> list[str]:
     records = [r for row in group.rows for r in gathered.runs_of(row)]
     precisions = Counter(r.precision for r in records)
     sizes = Counter(r.metrics["provenance"]["test_points"] for r in records)
+
+    # a table of one kind needs no such sentence
     sentences = []
     if len(precisions) > 1:
         parts = join_with_and([f"{count} in {name}" for name, count in sorted(precisions.items())])
@@ -66,12 +68,13 @@ def _rows_by_rule(group: Group) -> dict[str, list[Row]]:
         rule: [row for row in group.rows if row.method == method]
         for method, rule in GREEDY_VARIANTS.items()
     }
-    return {rule: mine for rule, mine in rows.items() if mine}
+    return {rule: of_rule for rule, of_rule in rows.items() if of_rule}
 
 
 def _pairs(group: Group, high: str, low: str) -> list[tuple[Row, Row]]:
     """Rows (high, low) for every rule either of them is run under."""
     pairs: list[tuple[Row, Row]] = []
+    # a row that both rules share makes the same pair twice
     for method in GREEDY_VARIANTS:
         a, b = row_under(group, high, method), row_under(group, low, method)
         if a is not None and b is not None and (a, b) not in pairs:
@@ -123,7 +126,8 @@ def _noise_beside_slides(gathered: StudyRecords, group: Group) -> list[str]:
 
 
 def _noise_beside_random(gathered: StudyRecords, group: Group) -> list[str]:
-    random, full = row_of(group, "random"), row_of(group, "full")
+    random = row_of(group, "random")
+    full = row_of(group, "full")
     if full is None:
         return []
     sentences = []
@@ -168,7 +172,8 @@ def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
     high = gathered.study.groups.get("noise_0.4_fashion_mnist")
     if low is None or high is None or group.key not in (low.key, high.key):
         return []
-    full_low, full_high = row_of(low, "full"), row_of(high, "full")
+    full_low = row_of(low, "full")
+    full_high = row_of(high, "full")
     if full_low is None or full_high is None:
         return []
 
@@ -202,6 +207,7 @@ def _radius(gathered: StudyRecords, group: Group) -> list[str]:
             if other != top:
                 gain = slides[top] - slides[other]
                 sentences += _against_slides(gathered, group, top, other, gain)
+    # the slides compare a few radii; ours are more, in two units
     best = max(group.rows, key=lambda row: mean(gathered, row))
     return [
         *sentences,
@@ -267,6 +273,8 @@ def _coverage(gathered: StudyRecords, group: Group) -> list[str]:
             off[rule] = 100 * sum(gaps) / len(gaps)
     if len(off) < 2:
         return []
+
+    # two rules, two distances: the nearer one is named first
     near, far = sorted(off, key=lambda rule: off[rule])
     return [
         f"Data covered differs from the slides' by {off[near]:.1f} points on average with the "
@@ -384,6 +392,7 @@ def _interval(gathered: StudyRecords, group: Group) -> list[str]:
             sentence += f"; the slides' {100 * published:.0f} % is nearest to {near.label}"
         sentences.append(sentence + ".")
 
+    # the two ends of the group's rows, under one rule
     first = group.rows[0]
     last = [row for row in group.rows if row.method == first.method][-1]
     return [

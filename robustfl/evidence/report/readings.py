@@ -27,18 +27,18 @@ def make(config: dict, folder: Path) -> None:
 
     Raises RecordError; ValueError where no run of the readings is finished.
     """
-    found = readings.fits(config)
-    if not found:
+    fits = readings.fits(config)
+    if not fits:
         raise ValueError(
             f"results must hold a finished run of the readings; {config['results']} has none: "
             "make evidence"
         )
-    table = pd.DataFrame(_line(fit) for fit in found)
+    table = pd.DataFrame(_line(fit) for fit in fits)
     write_atomically(
         folder / "readings.csv", table.to_csv(index=False, float_format="%.2f", lineterminator="\n")
     )
-    write_atomically(folder / "readings.md", page(found))
-    style.write_svg(lambda figure: draw(figure, found), folder / "readings.svg")
+    write_atomically(folder / "readings.md", page(fits))
+    style.write_svg(lambda figure: draw(figure, fits), folder / "readings.svg")
 
 
 def words(reading: Reading) -> str:
@@ -68,13 +68,13 @@ def _line(fit: Fit) -> dict:
     return line
 
 
-def page(found: list[Fit]) -> str:
+def page(fits: list[Fit]) -> str:
     """The page: what fits best, and the best ten beside the slides' numbers."""
-    whole = [fit for fit in found if fit.whole]
+    whole = [fit for fit in fits if fit.whole]
     parts = [
         "# Which reading gives the slides' data covered and accuracies?",
         f"Made by `robustfl report readings` from the runs of {' and '.join(GROUPS)} at laptop "
-        f"size; {len(whole)} of {len(found)} readings begun are whole. A distance is the root "
+        f"size; {len(whole)} of {len(fits)} readings begun are whole. A distance is the root "
         "mean square of differences from the slides, in points: of data covered (8 numbers), of "
         "accuracy lost against training on everything (8), of both (16).",
     ]
@@ -117,7 +117,8 @@ def _numbers(fit: Fit) -> str:
     lines = []
     for key in GROUPS:
         for ratio in RATIOS:
-            covered, lost = fit.covered[key, ratio], fit.lost[key, ratio]
+            covered = fit.covered[key, ratio]
+            lost = fit.lost[key, ratio]
             lines.append(
                 f"| {key.removeprefix('coverage_')} | {100 * ratio:.0f} % | {covered[0]:.1f} | "
                 f"{covered[1]:.0f} | {with_sign(lost[0])} | {with_sign(lost[1])} |"
@@ -125,14 +126,14 @@ def _numbers(fit: Fit) -> str:
     return head + "\n".join(lines)
 
 
-def draw(figure: Figure, found: list[Fit]) -> None:
+def draw(figure: Figure, fits: list[Fit]) -> None:
     """One point per whole reading: off in data covered against off in accuracy lost.
 
     The corner is the slides.
     """
     figure.set_size_inches(style.WIDTH, 3.4)
     axes = figure.subplots()
-    whole = [fit for fit in found if fit.whole]
+    whole = [fit for fit in fits if fit.whole]
     drawn = {}
     for fit in whole:
         r = fit.reading
@@ -144,6 +145,8 @@ def draw(figure: Figure, found: list[Fit]) -> None:
             "alpha": 0.8,
         }
         (drawn[name],) = axes.plot(fit.covered_off, fit.lost_off, **look)
+
+    # the best three in words: more would cover each other
     for fit in whole[:3]:
         at = (fit.covered_off, fit.lost_off)
         axes.annotate(words(fit.reading), at, xytext=(5, 3), textcoords="offset points", fontsize=6)

@@ -49,7 +49,8 @@ def spread(v: Verdict) -> str:
     """`+1.96 [+0.40, +3.52]`; the statistic as it is, not its distance from a target."""
     if v.estimate is None:
         return "none"
-    e, c = v.estimate, v.comparison
+    e = v.estimate
+    c = v.comparison
     text = number(c, v.measure, e.mean + c.target)
     if e.low is None or e.high is None or e.low == e.high:
         return text
@@ -65,7 +66,8 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
     """
     lines = []
     for v in verdicts:
-        c, e = v.comparison, v.estimate
+        c = v.comparison
+        e = v.estimate
         low, high = c.claim.bounds
         lines.append(
             {
@@ -192,10 +194,10 @@ def sentences(verdicts: list[Verdict]) -> list[str]:
 
 def by_claim(verdicts: list[Verdict]) -> dict[Claim, list[Verdict]]:
     """The verdicts of each claim, in their order."""
-    found: dict[Claim, list[Verdict]] = {}
+    of_claim: dict[Claim, list[Verdict]] = {}
     for v in verdicts:
-        found.setdefault(v.comparison.claim, []).append(v)
-    return found
+        of_claim.setdefault(v.comparison.claim, []).append(v)
+    return of_claim
 
 
 def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
@@ -206,11 +208,12 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
     reproduced if one is not.
     """
     tables: dict[str, list[dict]] = {"accuracy": [], "other": []}
-    for claim, mine in by_claim(verdicts).items():
+    for claim, judged in by_claim(verdicts).items():
+        # accuracies share a line, with a mark for each; any other measure has its own
         accurate = set(claim.measures) <= set(ACCURACIES)
         for budget in claim.budgets:
             for measures in [claim.measures] if accurate else [(m,) for m in claim.measures]:
-                shown = [v for v in mine if v.budget == budget and v.measure in measures]
+                shown = [v for v in judged if v.budget == budget and v.measure in measures]
                 line = _summary_line(claim, budget, measures, shown)
                 tables["accuracy" if accurate else "other"].append(line)
     return tables
@@ -218,6 +221,7 @@ def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
 
 def _summary_line(claim: Claim, budget: str, measures: tuple, verdicts: list[Verdict]) -> dict:
     first = measures[0]
+    # comparisons that have different numbers of the slides leave the line without one
     published = {
         number(v.comparison, first, v.comparison.published) for v in verdicts if v.measure == first
     }
@@ -238,17 +242,17 @@ def headlines(verdicts: list[Verdict]) -> list[dict]:
     It says what is claimed, and what each rule's runs say of it.
     """
     lines = []
-    for claim, mine in by_claim(verdicts).items():
+    for claim, judged in by_claim(verdicts).items():
         if not claim.headline:
             continue
         measure, budget = claim.measures[0], claim.budgets[0]
-        mine = [v for v in mine if (v.measure, v.budget) == (measure, budget)]
+        main = [v for v in judged if (v.measure, v.budget) == (measure, budget)]
         words = []
         for rule, name in GREEDY_VARIANTS.items():
-            reading = _reading(mine, rule, (measure,))
+            reading = _reading(main, rule, (measure,))
             if reading is not None:
-                verdict = combined_verdict([v.verdict for v in _under(mine, rule)])
-                subject = "" if _is_rule_free(mine) else f"{name} rule "
+                verdict = combined_verdict([v.verdict for v in _under(main, rule)])
+                subject = "" if _is_rule_free(main) else f"{name} rule "
                 words.append(f"{subject}{verdict} ({reading['text']})")
         lines.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
     return lines
@@ -271,13 +275,13 @@ def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None
     """
     if _is_rule_free(verdicts) and rule != next(iter(GREEDY_VARIANTS)):
         return None
-    mine = _under(verdicts, rule)
+    judged = _under(verdicts, rule)
     marks = {
-        m: MARKS[combined_verdict([v.verdict for v in mine if v.measure == m])] for m in measures
+        m: MARKS[combined_verdict([v.verdict for v in judged if v.measure == m])] for m in measures
     }
     order = ACCURACIES if set(measures) <= set(ACCURACIES) else measures
     return {
-        "text": _reading_text([v for v in mine if v.measure == measures[0]]),
+        "text": _reading_text([v for v in judged if v.measure == measures[0]]),
         "marks": [marks.get(m, "") for m in order],
     }
 
@@ -302,9 +306,9 @@ def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
         name: i for i, name in enumerate(dict.fromkeys(map(without_seed, gathered.study.specs)), 1)
     }
     entries = []
-    for claim, mine in by_claim(verdicts).items():
+    for claim, judged in by_claim(verdicts).items():
         lines: dict[tuple, list[Verdict]] = {}
-        for v in mine:
+        for v in judged:
             measure = "" if v.measure in ACCURACIES else v.measure
             lines.setdefault((v.comparison, v.budget, measure), []).append(v)
         entries.append(
@@ -322,11 +326,13 @@ def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
 
 def _detail(verdicts: list[Verdict], numbers: dict[str, int]) -> dict:
     """One line: verdicts of one comparison and budget, of the accuracies or of one measure."""
-    first, c = verdicts[0], verdicts[0].comparison
+    first = verdicts[0]
+    c = first.comparison
     measure = MEASURES[first.measure]
     cells: list[dict | None] = [
         {"text": spread(v), "mark": MARKS[v.verdict], "reason": v.reason} for v in verdicts
     ]
+    # a claim on one accuracy leaves the columns of the others empty
     if measure.key in ACCURACIES:
         cells += [None] * (len(ACCURACIES) - len(cells))
     shown = 100 if measure.share else 1

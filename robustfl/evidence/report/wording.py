@@ -31,7 +31,12 @@ def mean(gathered: StudyRecords, row: Row, key: str = BEST) -> float:
 
 
 def with_sign(value: float, digits: int = 2) -> str:
-    """+1.96, −0.40 (a true minus sign), 0.00."""
+    """+1.96, −0.40 (a true minus sign), 0.00.
+
+    >>> with_sign(-0.404), with_sign(1.96, 1), with_sign(-0.001)
+    ('−0.40', '+2.0', '0.00')
+    """
+    # what rounds to 0 has no sign: -0.001 would read as a loss
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 

@@ -97,6 +97,7 @@ class Neighbours:
             return self.lists
         if radius >= self.too_wide:
             return None
+        # the old lists stay where these do not fit: they still serve every radius up to theirs
         built = self._list_by_numba(radius) if self.use_numba else self._list_by_numpy(radius)
         if built is None:
             self.too_wide = radius
@@ -134,7 +135,9 @@ class Neighbours:
         return NeighbourLists(radius, *numba_engine.lists(*(part[:used] for part in pairs), n))
 
     def _list_by_numpy(self, radius: float) -> NeighbourLists | None:
-        counts, others, distances = [np.zeros(1, dtype=np.int64)], [], []
+        counts = [np.zeros(1, dtype=np.int64)]
+        others: list[np.ndarray] = []
+        distances: list[np.ndarray] = []
         total = 0
         for rows, part in self.cloud.blocks():
             at = np.arange(len(part))
@@ -170,6 +173,7 @@ class Neighbours:
         """(n,) how many of `points` each point is near to."""
         n = len(self.cloud)
         counts = np.zeros(n, dtype=np.int64)
+        # numpy makes a whole (piece, n) matrix of distances, so it takes few points at a time
         if not self.use_numba:
             for piece in np.array_split(points, 1 + len(points) * n // 2**21):
                 counts += self._near(piece, radius).sum(0, dtype=np.int64)

@@ -37,13 +37,15 @@ def close_pairs(gram, square, first, left, floor, most, root, factor, row, colum
     gram: float64 tile whose first entry is that of points (first, left). `distance` takes float32,
     as `ClassPoints.block` returns. Returns the entries used, or -1 where the buffers are full.
     """
-    theirs = square[left:]
+    column_square = square[left:]
     for i in range(gram.shape[0]):
         line = gram[i]
-        mine = square[first + i]
+        row_square = square[first + i]
+        # right of the diagonal alone: each pair once
         for j in range(max(0, first + i + 1 - left), gram.shape[1]):
-            norm = mine + theirs[j]
+            norm = row_square + column_square[j]
             value = -2.0 * line[j] + norm
+            # below the floor a distance is rounding, so the pair is near at any radius
             if value <= most or value <= norm * floor:
                 if used == len(row):
                     return -1
@@ -55,16 +57,16 @@ def close_pairs(gram, square, first, left, floor, most, root, factor, row, colum
 
 
 @njit()
-def tally(gram, mine, square, floor, most, counts):
+def tally(gram, row_square, square, floor, most, counts):
     """counts[j] += how many rows of gram (rows, m) are within squared distance `most` of point j.
 
-    mine (rows,), square (m,): |x|^2 of the rows and of the points.
+    row_square (rows,), square (m,): |x|^2 of the rows and of the points.
     """
     for i in range(len(gram)):
         line = gram[i]
-        own = mine[i]
+        square_i = row_square[i]
         for j in range(len(counts)):
-            norm = own + square[j]
+            norm = square_i + square[j]
             counts[j] += np.int64(-2.0 * line[j] + norm <= max(most, norm * floor))
 
 
@@ -86,7 +88,8 @@ def lists(row, column, distance, n):
 
     # fill from there; at[i] is the next free place of point i
     at = start[:-1].copy()
-    other, apart = np.empty(start[n], dtype=np.int32), np.empty(start[n], dtype=np.float32)
+    other = np.empty(start[n], dtype=np.int32)
+    apart = np.empty(start[n], dtype=np.float32)
     for i in range(n):
         other[at[i]], apart[at[i]] = i, 0
         at[i] += 1

@@ -81,16 +81,16 @@ def free(engine: str, points) -> int:
     if not on_host(points) and points.is_cuda:
         import torch
 
-        device = points.device  # what torch has reserved and does not use is free to it
+        # what torch has reserved and does not use is free to it
+        device = points.device
         return (
             torch.cuda.mem_get_info(device)[0]
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
+    # /proc/meminfo counts what the page cache would give back, unlike sysconf
     try:
-        with open(
-            "/proc/meminfo"
-        ) as lines:  # counts what the page cache would give back, unlike sysconf
+        with open("/proc/meminfo") as lines:
             return 1024 * next(
                 int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")
             )

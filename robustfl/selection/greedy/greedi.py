@@ -30,8 +30,8 @@ def greedy(
     """
 
     def picks_among(where: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        own = ClassPoints(rows_of_class(points, where, metric), metric)
-        [(picks, gains)] = exact([own], [count], engine)
+        cloud = ClassPoints(rows_of_class(points, where, metric), metric)
+        [(picks, gains)] = exact([cloud], [count], engine)
         return where[picks], gains
 
     # greedy within each random part

@@ -32,17 +32,18 @@ def _fill(gram, square, first, floor, root, factor, inverse, top, S):
         end = min(start + TILE, width)
         for i in range(min(rows, end)):
             line = gram[i]
-            mine = square[i]
+            row_square = square[i]
             target = S[first + i][first:]
+            # the metric is chosen out here, so that the inner loop has no branch on it
             if root:
                 for j in range(max(start, i + 1), end):
-                    norm = mine + square[j]
+                    norm = row_square + square[j]
                     value = -2.0 * line[j] + norm
                     value = value if value > norm * floor else 0.0
                     target[j] = top - np.int32(np.rint(np.float32(np.sqrt(value)) * inverse))
             else:
                 for j in range(max(start, i + 1), end):
-                    norm = mine + square[j]
+                    norm = row_square + square[j]
                     value = -2.0 * line[j] + norm
                     value = value if value > norm * floor else 0.0
                     target[j] = top - np.int32(np.rint(np.float32(value * factor) * inverse))

@@ -19,6 +19,7 @@ def greedy(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     best = np.zeros(n, dtype=np.int32)
     gain = fixed_point.column_sums(similarity)
     picks, gains = np.empty(k, dtype=np.int64), np.empty(k, dtype=np.int64)
+
     for t in range(k):
         pick = int(gain.argmax())
         picks[t], gains[t] = pick, gain[pick]

@@ -37,6 +37,7 @@ def greedy(
         slots = np.sort(rng.choice(m - t, size=min(draw, m - t), replace=False))
         slot, gains[t], levels = _best(cloud, left, slots, near, step)
         picks[t] = left[slot]
+        # the last point that is left takes the place of the pick, so that no list is copied
         left[slot] = left[m - t - 1]
         near = np.minimum(near, levels)
     return picks, gains * step

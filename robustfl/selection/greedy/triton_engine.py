@@ -35,6 +35,54 @@ STEPS = 64  # launches in a CUDA graph, an even number as the warm-up's two
 
 
 @triton.jit
+def _best_of(tops, spots, TILES, SLOTS: tl.constexpr):
+    """(pick, its gain): the best of the best candidates of a class's TILES programs."""
+    slot = tl.arange(0, SLOTS)
+    each = tl.load(tops + slot, mask=slot < TILES, other=-1)
+    spot = tl.load(spots + slot, mask=slot < TILES, other=0)
+    top = tl.max(each, axis=0)
+    pick = tl.min(tl.where(each == top, spot, 2147483647), axis=0)  # ties: the lowest index
+    return pick, top
+
+
+@triton.jit
+def _list_risen(best, line, n, rows, old, new, CHUNK: tl.constexpr):
+    """List the points i of a class whose best similarity the pick raises; returns their number.
+
+    best, line: (n,) best similarity so far, and similarity to the pick. rows, old, new: (n,) i, and
+    its best similarity before and after.
+    """
+    # every program of the class writes the same values to the same places, so none has to wait
+    count = 0
+    for first in range(0, n, CHUNK):
+        i = first + tl.arange(0, CHUNK)
+        before = tl.load(best + i, mask=i < n, other=0)
+        after = tl.load(line + i, mask=i < n, other=0)
+        rose = after > before
+        place = count + tl.cumsum(rose.to(tl.int32), axis=0) - 1
+        tl.store(rows + place, i, mask=rose)
+        tl.store(old + place, before, mask=rose)
+        tl.store(new + place, after, mask=rose)
+        count += tl.sum(rose.to(tl.int32), axis=0)
+    return count
+
+
+@triton.jit
+def _subtract(left, S, n, j, inside, rows, old, new, count, ROWS: tl.constexpr):
+    """The gains `left` of the candidates j, less what the `count` listed rows of S lose."""
+    for q in range(0, count, ROWS):
+        entry = q + tl.arange(0, ROWS)
+        there = entry < count
+        i = tl.load(rows + entry, mask=there, other=0).to(tl.int64)[:, None]
+        low = tl.load(old + entry, mask=there, other=0)[:, None]
+        high = tl.load(new + entry, mask=there, other=0)[:, None]
+        block = tl.load(S + i * n + j[None, :], mask=there[:, None] & inside[None, :], other=0)
+        # 16 * 2**21 fits 32 bits
+        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(tl.int64)
+    return left
+
+
+@triton.jit
 def step(
     S,
     start,
@@ -66,19 +114,17 @@ def step(
 
     N, K, TILES: strides of points, picks and programs.
     """
-    c, tile = tl.program_id(0), tl.program_id(1)
-    t, n = tl.load(now), tl.load(size + c)
+    c = tl.program_id(0)
+    tile = tl.program_id(1)
+    t = tl.load(now)
+    n = tl.load(size + c)
     if c + tile == 0:
         tl.store(then, t + 1)
     if (t >= tl.load(wanted + c)) | (tile * COLUMNS >= n):
         return
 
-    # the class's pick: the best of the best candidates
-    slot = tl.arange(0, SLOTS)
-    each = tl.load(tops + c * TILES + slot, mask=slot < TILES, other=-1)
-    spot = tl.load(spots + c * TILES + slot, mask=slot < TILES, other=0)
-    top = tl.max(each, axis=0)
-    pick = tl.min(tl.where(each == top, spot, 2147483647), axis=0)  # ties: the lowest index
+    # the class's pick, which every program of the class finds for itself
+    pick, top = _best_of(tops + c * TILES, spots + c * TILES, TILES, SLOTS)
     if tile == 0:
         tl.store(picks + c * K + t, pick)
         tl.store(gains + c * K + t, top)
@@ -86,36 +132,16 @@ def step(
     line = S + pick.to(tl.int64) * n
     best += c * N
 
-    # list the points whose best similarity it raises; the programs of a class write the same there
+    # what the pick takes from the gains of the program's own candidates
     rows += c * N
     old += c * N
     new += c * N
-    count = 0
-    for first in range(0, n, CHUNK):
-        i = first + tl.arange(0, CHUNK)
-        before = tl.load(best + i, mask=i < n, other=0)
-        after = tl.load(line + i, mask=i < n, other=0)
-        rose = after > before
-        place = count + tl.cumsum(rose.to(tl.int32), axis=0) - 1
-        tl.store(rows + place, i, mask=rose)
-        tl.store(old + place, before, mask=rose)
-        tl.store(new + place, after, mask=rose)
-        count += tl.sum(rose.to(tl.int32), axis=0)
+    count = _list_risen(best, line, n, rows, old, new, CHUNK)
     tl.debug_barrier()  # other threads read the lists than wrote them
-
-    # subtract what those rows lose from the gains of the program's own candidates
     j = tile * COLUMNS + tl.arange(0, COLUMNS)
     inside = j < n
     left = tl.load(gain + c * N + j, mask=inside, other=-1)
-    for q in range(0, count, ROWS):
-        entry = q + tl.arange(0, ROWS)
-        there = entry < count
-        i = tl.load(rows + entry, mask=there, other=0).to(tl.int64)[:, None]
-        low = tl.load(old + entry, mask=there, other=0)[:, None]
-        high = tl.load(new + entry, mask=there, other=0)[:, None]
-        block = tl.load(S + i * n + j[None, :], mask=there[:, None] & inside[None, :], other=0)
-        # 16 * 2**21 fits 32 bits
-        left -= tl.sum(tl.minimum(tl.maximum(block, low), high) - low, axis=0).to(tl.int64)
+    left = _subtract(left, S, n, j, inside, rows, old, new, count, ROWS)
     left = tl.where(j == pick, -1, left)
     tl.store(gain + c * N + j, left, mask=inside)
 
@@ -124,9 +150,10 @@ def step(
         tl.load(best + j, mask=inside, other=0), tl.load(line + j, mask=inside, other=0)
     )
     tl.store(best_then + c * N + j, risen, mask=inside)
-    own = tl.max(left, axis=0)
-    tl.store(tops_then + c * TILES + tile, own)
-    tl.store(spots_then + c * TILES + tile, tl.min(tl.where(left == own, j, 2147483647), axis=0))
+    largest = tl.max(left, axis=0)
+    tl.store(tops_then + c * TILES + tile, largest)
+    lowest = tl.min(tl.where(left == largest, j, 2147483647), axis=0)
+    tl.store(spots_then + c * TILES + tile, lowest)
 
 
 def greedy(
@@ -155,7 +182,8 @@ def greedy(
     start = vector(apart, torch.int64)
     classes, points = gain.shape
     rows, old, new = ints(3, classes, points)
-    picks, gains = ints(classes, most), ints(classes, most, dtype=torch.int64)
+    picks = ints(classes, most)
+    gains = ints(classes, most, dtype=torch.int64)
     fixed = (first, start, vector(sizes), vector(wanted), gain, rows, old, new, picks, gains)
     launch = _launcher((*fixed, points, most, grid[1]), grid, _states(gain.view(*grid, COLUMNS)))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,26 +73,50 @@ def select(
     points = dispatch.place(points, engine)
     entry = dispatch.entry(engine, metric, points)
     largest = _largest(memory, entry, engine, points)
+    tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
+    picked = _picks(tasks, points, metric, engine, epsilon, largest, rng)
+    return join([per_class.weigh(task.where, task.points, *p) for task, p in zip(tasks, picked)])
+
+
+def _tasks(
+    points, labels: np.ndarray, ratio: float, metric: str, algorithm: str, largest: int, entry: int
+) -> list[Task]:
+    """One task per class. largest, entry: see `_largest`; raises MemoryError as `select` does."""
     tasks = []
     for _, where in by_class(labels):
         kind = _algorithm(algorithm, len(where), largest, entry)
         cloud = ClassPoints(rows_of_class(points, where, metric), metric)
         tasks.append(Task(where, cloud, validation.count(ratio, len(where)), kind))
+    return tasks
 
+
+def _picks(
+    tasks: list[Task],
+    points,
+    metric: str,
+    engine: str,
+    epsilon: float,
+    largest: int,
+    rng: np.random.Generator | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(picks, gains) of each task, in their order, in which the generator is drawn from too."""
     # the exact ones together, as an engine may run all classes at once
     whole = [task for task in tasks if task.algorithm == "exact"]
     exact = iter(dispatch.exact([t.points for t in whole], [t.k for t in whole], engine))
 
-    def picks_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    for task in tasks:
         if task.algorithm == "exact":
-            return next(exact)
+            yield next(exact)
+            continue
+
+        # the other two draw; only now is a missing generator an error
         generator = validation.generator(rng)
         if task.algorithm == "stochastic":
-            return stochastic.greedy(task.points, task.k, epsilon, generator)
-        own = rows_of_class(points, task.where, metric)
-        return greedi.greedy(own, task.k, min(largest, len(own)), metric, engine, generator)
-
-    return join([per_class.weigh(task.where, task.points, *picks_of(task)) for task in tasks])
+            yield stochastic.greedy(task.points, task.k, epsilon, generator)
+        else:
+            rows = rows_of_class(points, task.where, metric)
+            part = min(largest, len(rows))
+            yield greedi.greedy(rows, task.k, part, metric, engine, generator)
 
 
 def _largest(memory: int | None, entry: int, engine: str, points) -> int:
@@ -116,9 +141,11 @@ def _algorithm(algorithm: str, m: int, largest: int, entry: int) -> str:
         return algorithm
     if m <= largest:
         return "exact"
+
+    # other picks than the exact ones, so nobody gets them without being told
     warnings.warn(
         f"facility_location: a class of {m} points needs {need:,} bytes; "
         f"selecting by parts of {largest}",
-        stacklevel=3,
+        stacklevel=4,
     )
     return "partition"
