@@ -147,6 +147,7 @@ def _read_package(place: Path, source: str) -> Arrays:
 
 CIFAR10 = Dataset(
     name="cifar10",
+    title="CIFAR-10",
     classes=(
         "airplane",
         "automobile",

@@ -22,7 +22,10 @@ from robustfl.data.cifar10 import CIFAR10
 from robustfl.data.fashion_mnist import FASHION_MNIST
 from robustfl.files import locked, sync_folder, write_atomically
 
-DATASETS: dict[str, Dataset] = {"cifar10": CIFAR10, "fashion_mnist": FASHION_MNIST}
+DATASETS: dict[str, Dataset] = {
+    "cifar10": CIFAR10,
+    "fashion_mnist": FASHION_MNIST,
+}
 FETCHABLE = ("auto", "torchvision", "registry", "folder")
 SOURCES = (*FETCHABLE, "sample")
 

@@ -33,6 +33,7 @@ def tiny_dataset(**changes) -> data.Dataset:
     arrays = tiny_arrays()
     facts = dict(
         name="tiny",
+        title="Tiny",
         classes=("a", "b", "c"),
         shape=(3, 4, 4),
         mean=(0.5,) * 3,
