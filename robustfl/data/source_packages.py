@@ -209,6 +209,8 @@ def _kill(process: subprocess.Popen) -> None:
     except ProcessLookupError:
         pass
     process.wait()
+    if process.stderr:
+        process.stderr.close()
 
 
 def _complaint(stderr: str) -> str:

@@ -76,7 +76,7 @@ def run_to_record(
             checkpoint.save(model_path(spec, options), packed)
         done = fitted.progress
         record.write(
-            out, spec, metrics, done.curves, done.timings, done.classes, fitted.chooser.picks()
+            out, spec, metrics, done.curves, done.timings, done.classes, fitted.selector.picks()
         )
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
@@ -88,7 +88,7 @@ class Fitted:
 
     model: nn.Module
     steps: EagerSteps
-    chooser: EpochSelector
+    selector: EpochSelector
     progress: Progress
     origin: dict  # what provenance stores of the data and the precision
     device: torch.device
@@ -155,11 +155,11 @@ def _train_or_resume(
         model = pretrained.model
     else:
         model = new_model(spec, device)
-    chooser = EpochSelector(resolved, prepared, pretrained)
+    selector = EpochSelector(resolved, prepared, pretrained)
     steps = _steps(spec, resolved, model, prepared, options, device)
 
     # where it stands, and who keeps it
-    keeper = _Keeper(spec, saved, options, resolved.precision, model, steps, chooser)
+    keeper = _Keeper(spec, saved, options, resolved.precision, model, steps, selector)
     progress = keeper.resume(state)
 
     def on_epoch(now: Progress) -> None:
@@ -171,14 +171,14 @@ def _train_or_resume(
             model,
             prepared,
             resolved,
-            select=chooser,
-            observe=chooser.observe,
+            select=selector,
+            observe=selector.observe,
             steps=steps,
             progress=progress,
             on_epoch=on_epoch,
             meter=energy_meter.meter(device),
         )
-    return Fitted(model, steps, chooser, progress, origin | precision, device)
+    return Fitted(model, steps, selector, progress, origin | precision, device)
 
 
 @contextmanager
@@ -230,13 +230,13 @@ class _Keeper:
         precision: str,
         model: nn.Module,
         steps: EagerSteps,
-        chooser: EpochSelector,
+        selector: EpochSelector,
     ) -> None:
         self.spec = spec
         self.path = path
         self.options = options
         self.precision = precision
-        self.parts: dict[str, Any] = {"model": model, "steps": steps, "chooser": chooser}
+        self.parts: dict[str, Any] = {"model": model, "steps": steps, "chooser": selector}
         self.snapshot = b""  # empty when the disk has it
         self.saved_at = time.monotonic()
 
@@ -349,7 +349,7 @@ def summarise(name: str, spec: RunSpec, fitted: Fitted, begin: str) -> dict:
         "forwards": progress.forwards,
         "backwards": progress.backwards,
         "noise_measured": origin.pop("noise_measured"),
-        "selection_hash": fitted.chooser.hash,
+        "selection_hash": fitted.selector.hash,
         "seconds": seconds,
         "energy": None if None in joules else round(sum(joules), 3),
         "provenance": provenance.collect(
