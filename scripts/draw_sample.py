@@ -70,7 +70,7 @@ def main() -> None:
             f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, "
             f"{size:,} bytes"
         )
-    (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
+    (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

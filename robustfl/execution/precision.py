@@ -214,7 +214,7 @@ def _key(device: torch.device, model_name: str, shape: Shape, batch_size: int) -
 def _flags() -> list[str]:
     """Of FLAGS, those that the processor lists; none where there is no such list."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     listed = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
@@ -237,7 +237,7 @@ def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, flo
 def _read(path: Path) -> dict[str, dict]:
     """The sound entries of the file; none where it is absent, cut or another's."""
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(entries, dict):
