@@ -20,7 +20,7 @@ import torch
 
 from robustfl import cuda
 from robustfl.execution.provenance import device_name
-from robustfl.files import locked, write_atomically
+from robustfl.files import check_folder, locked, write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, resnet
 from robustfl.training.augment import Images
@@ -73,7 +73,7 @@ def choose(
     deleting it has everything probed again.
 
     probe: what takes the time of steps, `measure` by default. Raises ValueError for an unknown
-    model or a batch size below 1, OSError where `cache` cannot be written.
+    model or a batch size below 1, and where there is no answer yet and `cache` cannot be written.
     """
     if not _has_bf16(device):
         return Choice("fp32", {}, 0)
@@ -223,6 +223,7 @@ def _flags() -> list[str]:
 
 def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, float]]]) -> dict:
     """The file's entries with one of `key`, written meanwhile by another run or probed now."""
+    check_folder(path.parent, "cache")
     with locked(path.with_suffix(".lock")):
         # another run may have probed while this one waited
         entries = _read(path)
