@@ -33,6 +33,7 @@ SLOW_FILES = (
     "test_figures",
     "test_inference",
     "test_loop",
+    "test_numba_cache",
     "test_packed",
     "test_precision",
     "test_published",
