@@ -220,17 +220,21 @@ def locked(path: Path | str, waiting: Callable[[], object] | None = None) -> Ite
         with _naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = stack.enter_context(_opened(path))
-            if not _has_locks(descriptor):
+            taken = _taken(descriptor)
+            if taken is None:
                 descriptor = stack.enter_context(_opened(_stand_in(path)))
-                if not _has_locks(descriptor):
+                taken = _taken(descriptor)
+                if taken is None:
                     raise OSError(
                         errno.ENOLCK,
                         "file locks must work in this folder or in the temporary one: choose "
                         "another file system, or set TMPDIR to a folder of one",
                     )
-        if waiting is not None and not _taken(descriptor):
-            waiting()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # at once where it is ours already
+        if not taken:
+            if waiting is not None:
+                waiting()
+            with _naming(path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
@@ -250,23 +254,16 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _has_locks(descriptor: int) -> bool:
-    """Whether the file system of an open file has locks; none is held afterwards."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        return False
-    return True
-
-
-def _taken(descriptor: int) -> bool:
-    """Take a lock that nobody holds; False where somebody does."""
+def _taken(descriptor: int) -> bool | None:
+    """Take a lock that nobody holds; False where somebody does, None where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
     return True
 
 

@@ -31,6 +31,7 @@ SLOW_FILES = (
     "test_data_programs",
     "test_faults",
     "test_figures",
+    "test_hosts",
     "test_inference",
     "test_loop",
     "test_numba_cache",
