@@ -301,17 +301,14 @@ with locked(sys.argv[1], refuse): print("free")
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changing the user takes root")
-def test_a_lock_file_of_another_user_need_only_be_readable(tmp_path):
-    for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
-        folder.chmod(0o755)
-    with locked(tmp_path / ".lock"):
-        (tmp_path / ".lock").chmod(0o644)
-        assert in_another_process(TRY, tmp_path / ".lock", uid=2001).stderr == "held\n"
-    assert in_another_process(TRY, tmp_path / ".lock", uid=2001).stdout == "free\n"
+def test_a_lock_file_of_another_user_need_only_be_readable(public_folder):
+    with locked(public_folder / ".lock"):
+        (public_folder / ".lock").chmod(0o644)
+        assert in_another_process(TRY, public_folder / ".lock", uid=2001).stderr == "held\n"
+    assert in_another_process(TRY, public_folder / ".lock", uid=2001).stdout == "free\n"
 
-    absent = in_another_process(TRY, tmp_path / "absent.lock", uid=2001).stderr
-    assert f"Permission denied: '{tmp_path}/absent.lock'" in absent
+    absent = in_another_process(TRY, public_folder / "absent.lock", uid=2001).stderr
+    assert f"Permission denied: '{public_folder}/absent.lock'" in absent
 
 
 # flock as a file system without it answers, below one folder or everywhere

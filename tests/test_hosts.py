@@ -30,20 +30,17 @@ def call(*words, uid: int | None = None, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture
-def group_folder(tmp_path):
+def group_folder(public_folder):
     """A cache of a group, and a folder in which everybody has one of his own."""
-    for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
-        folder.chmod(0o755)
-    (tmp_path / "tmp").mkdir()
-    (tmp_path / "tmp").chmod(0o1777)
-    cache = tmp_path / "cache"
+    (public_folder / "tmp").mkdir()
+    (public_folder / "tmp").chmod(0o1777)
+    cache = public_folder / "cache"
     cache.mkdir()
     os.chown(cache, 0, 3000)
     cache.chmod(0o2775)
-    return tmp_path
+    return public_folder
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changing the user takes root")
 def test_users_of_a_group_share_a_cache_that_may_become_read_only(group_folder):
     cache = group_folder / "cache"
 
