@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustfl import machine
+from robustfl.files import user_path
 from robustfl.study import experiments, packed
 from robustfl.study.cli import add_scale, add_set, config_of, override, study_of
 from robustfl.study.run_spec import RunSpec
@@ -66,10 +68,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl train`."""
     parser.add_argument("name", help="a run name, see `robustfl runs`")
     parser.add_argument(
-        "--out", help="folder of the record (default: {results}/{scale}/runs/{name})"
+        "--out",
+        type=user_path,
+        help="folder of the record (default: {results}/{scale}/runs/{name})",
     )
     parser.add_argument(
         "--spec",
+        type=user_path,
         metavar="FILE|JSON",
         help="train this spec (a spec.json, or its text) instead of the study's of that name; "
         "needs --out or --scale and reads no YAML: --set may give "
@@ -125,10 +130,10 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     if not 1 <= args.threads <= cores:
         raise ValueError(
-            f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}"
+            f"--threads must be from 1 to the {cores} cores that it may run on; got {args.threads}"
         )
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
@@ -160,7 +165,7 @@ def _read_spec(source: str) -> RunSpec:
     """The spec of a JSON text or of a file that holds one. Raises ValueError."""
     try:
         is_text = source.lstrip().startswith("{")
-        values = json.loads(source if is_text else Path(source).read_text())
+        values = json.loads(source if is_text else Path(source).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--spec must be a readable JSON file; {source}: {error}") from error
     return RunSpec.from_dict(values)

@@ -117,7 +117,7 @@ def _connect(path: Path, shared: bool) -> socket.socket:
             # nobody listens: a server that was killed has left its socket
             if server is None:
                 path.unlink(missing_ok=True)
-                with open(path.with_suffix(".log"), "w") as log:
+                with open(path.with_suffix(".log"), "w", encoding="utf-8") as log:
                     server = subprocess.Popen(
                         [sys.executable, "-c", SERVER, str(path), str(shared)],
                         env=os.environ | {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},

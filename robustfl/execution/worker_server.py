@@ -309,7 +309,11 @@ class _Threads:
 
     def _run(self, request: dict, streams: array.array, event: threading.Event) -> None:
         status = 1
-        files = {number: os.fdopen(stream, "w") for number, stream in enumerate(streams) if number}
+        files = {
+            number: os.fdopen(stream, "w", encoding="utf-8")
+            for number, stream in enumerate(streams)
+            if number
+        }
         os.close(streams[0])
         _OWN.streams = files
         try:

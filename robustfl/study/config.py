@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from robustfl.data import FETCHABLE
+from robustfl.files import PathError, user_path
 from robustfl.study.run_spec import PRECISIONS
 
 CONFIG_DIR = Path("config")
@@ -46,7 +47,7 @@ def _parse_yaml(path: Path, *version: int) -> dict:
     try:
         # libyaml's loader is the faster one, where PyYAML was built with it
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(path.read_text(), loader)
+        return yaml.load(path.read_bytes(), loader)  # UTF-8, whatever the locale
     except yaml.YAMLError as error:
         raise StudyError(f"{path} must be YAML: {error}") from error
 
@@ -171,9 +172,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_config(config: dict) -> dict:
-    """The config itself, when every key and value is allowed.
+    """The config, when every key and value is allowed, with home folders for a leading `~`.
 
-    Raises StudyError naming key, rule and value.
+    The workflow and every command use paths as they are returned here. Raises StudyError naming
+    key, rule and value.
     """
     # the config's own keys first, so that a typo is named rather than what it stood for
     for key in [*config, *RULES]:
@@ -185,4 +187,14 @@ def check_config(config: dict) -> dict:
         allowed, rule = RULES[key]
         if not allowed(config[key]):
             raise StudyError(f"{key} must be {rule}; got {config[key]!r}")
-    return config
+
+    paths = {key: _at_home(key, config[key]) for key in ("results", "cache")}
+    folder = config["data"]["folder"] and _at_home("data.folder", config["data"]["folder"])
+    return config | paths | {"data": config["data"] | {"folder": folder}}
+
+
+def _at_home(key: str, path: str) -> str:
+    try:
+        return user_path(path)
+    except PathError as error:
+        raise StudyError(f"{key}: {error}") from error

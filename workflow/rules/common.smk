@@ -14,7 +14,7 @@ from robustfl.study import packed
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.parse_override(v) for k, v in config.items() if v != PLAIN.get(k)})
-study.check_config(config)
+config.update(study.check_config(config))
 for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 

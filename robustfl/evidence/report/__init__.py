@@ -117,7 +117,7 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReportError(
             f"{path} must be readable: {error}; run `robustfl report tables` first"
