@@ -18,10 +18,8 @@ import numpy as np
 
 from robustfl.selection import per_class, validation
 from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
-from robustfl.selection.greedy import dispatch, greedi, stochastic
+from robustfl.selection.greedy import dispatch, fixed_point, greedi, stochastic
 from robustfl.selection.result import Selection, join
-
-ALGORITHMS = ("exact", "stochastic", "partition")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Task:
     where: np.ndarray
     points: ClassPoints
     k: int
-    algorithm: str  # one of ALGORITHMS
+    algorithm: str  # exact, stochastic or partition
 
 
 def select(
@@ -58,7 +56,7 @@ def select(
       "partition": greedy on random parts, then on their picks (`greedi`).
       "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit.
     memory: that limit in bytes for one class; None: half of what is free.
-    engine: one of `dispatch.ENGINES`; "auto": the fastest one that can run on these points.
+    engine: one of `validation.ENGINES`; "auto": the fastest one that can run on these points.
     rng: used by "stochastic" and "partition" alone, and may be None without them.
     Raises ValueError as `per_class.select` does, and for an engine that cannot run here, an
     unknown algorithm, an epsilon outside (0, 1), or a memory below one entry; MemoryError where
@@ -66,15 +64,16 @@ def select(
     """
     points, labels, ratio = per_class.check(points, labels, ratio, metric)
     engine = dispatch.resolve(engine, points)
-    validation.one_of(algorithm, "algorithm", ("auto", *ALGORITHMS))
-    if not 0 < epsilon < 1:
-        raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
+    validation.OPTIONS["algorithm"](algorithm)
+    epsilon, memory = validation.epsilon(epsilon), validation.memory(memory)
 
     points = dispatch.place(points, engine)
     entry = dispatch.entry(engine, metric, points)
     largest = _largest(memory, entry, engine, points)
     tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
-    picked = _picks(tasks, points, metric, engine, epsilon, largest, rng)
+    picked = list(_picks(tasks, points, metric, engine, epsilon, largest, rng))
+    clouds = [task.points for task in tasks]
+    fixed_point.warn_where_coarse("facility_location", clouds, [picks for picks, _ in picked])
     return join([per_class.weigh(task.where, task.points, *p) for task, p in zip(tasks, picked)])
 
 
