@@ -62,8 +62,8 @@ def test_warmup_interval_and_order(setup):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"every": 0}, "every must be >= 1; got 0"),
-        ({"warmup": -1}, "warmup must be >= 0; got -1"),
+        ({"every": 0}, "every must be a whole number >= 1; got 0"),
+        ({"warmup": -1}, "warmup must be a whole number >= 0; got -1"),
         ({"ratio": 2.0}, r"ratio must be in \(0, 1\]; got 2.0"),
         ({"loader": {"shuffle": True}}, "loader must go through the whole dataset in order"),
         ({"loader": {"drop_last": True}}, "loader must go through the whole dataset in order"),

@@ -35,8 +35,8 @@ def select(
     weights: points within the radius of the pick, itself included, of whatever class.
     gains: points newly covered. `radius` of the result: the radius used, in units of the metric.
     cover_radius: the radius; None: found by bisection so that the number of picks is
-      ratio * n, rounded. Where the bisection ends without that number (ties, duplicates, the greedy's
-      own jumps), the nearest number met is taken and a UserWarning says both.
+      ratio * n, rounded. Where the bisection ends without that number (ties, duplicates, the
+      greedy's own jumps), the nearest number met is taken and a UserWarning says both.
     Raises ValueError as `per_class.select` does, and for a cover_radius that is negative or not
     finite.
     """
