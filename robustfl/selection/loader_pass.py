@@ -122,9 +122,11 @@ def embed(
         for inputs, targets in batches(loader, size):
             given = torch.from_numpy(targets).to(device)
             found = validation.numeric(points(model, inputs.to(device), given), "points")
-            if found.ndim != 2 or len(found) != len(targets):
+            # a row for each sample, as wide as those of the first batch
+            width = rows[0].shape[1] if rows else "d"
+            if found.ndim != 2 or len(found) != len(targets) or rows and found.shape[1] != width:
                 raise ValueError(
-                    f"points must return ({len(targets)}, d) values for a batch of "
+                    f"points must return ({len(targets)}, {width}) values for a batch of "
                     f"{len(targets)}; got shape {tuple(found.shape)}"
                 )
             rows.append(torch.as_tensor(found))

@@ -261,7 +261,8 @@ def _check_share(rank: int | None, num_replicas: int | None) -> tuple[int, int] 
         return None
     if rank is None or num_replicas is None:
         raise ValueError(
-            f"rank and num_replicas must be given together; got {rank} and {num_replicas}"
+            "rank and num_replicas must be given together; "
+            f"got {validation.shown(rank)} and {validation.shown(num_replicas)}"
         )
     replicas = validation.whole(num_replicas, "num_replicas", 1)
     if validation.whole(rank, "rank", 0) >= replicas:

@@ -68,9 +68,9 @@ def _tensor(value, name: str) -> Array:
     import torch
 
     try:
-        value = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
-        if value.layout != torch.strided or value.is_cuda and value.is_complex():
+        if value.layout != torch.strided or value.is_complex():
             raise TypeError(f"{value.layout}, {value.dtype}")
+        value = value.detach().as_subclass(torch.Tensor).resolve_neg()
         if value.is_cuda:
             return value
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -20,10 +20,13 @@ def limit(radius: np.float32, root: bool, factor: float) -> float:
     def passes(v: float) -> bool:
         return bool(np.float32(np.sqrt(v) if root else v * factor) <= radius)
 
-    # start between the radius and the next float32, then go to the last float64 that passes
-    middle = float(radius) + float(np.spacing(radius)) / 2
-    v = middle**2 if root else middle / factor
     with np.errstate(over="ignore", under="ignore"):
+        # start between the radius and the next float32, which after the largest is 2**128
+        above = min(float(np.nextafter(radius, np.float32(inf))), 2.0**128)
+        middle = (float(radius) + above) / 2
+        v = middle**2 if root else middle / factor
+
+        # then go to the last float64 that passes
         while not passes(v):
             v = nextafter(v, -inf)
         while passes(nextafter(v, inf)):
