@@ -117,7 +117,8 @@ def embed(
     labels, ...), for a number of samples other than n, and for points that are not one row each.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    rows, labels = [], []
+    rows: list[torch.Tensor] = []
+    labels = []
     with evaluating(model):
         for inputs, targets in batches(loader, size):
             given = torch.from_numpy(targets).to(device)

@@ -266,7 +266,7 @@ def test_a_point_that_flattens_the_grid_is_told(power):
     assert bool(told) == (power >= 5)
     if told:
         step = fixed_point.quantum(ClassPoints(points).max_distance)[0]
-        assert f"as coarse as {step:.3g}, but points are on average" in str(told[0].message)
+        assert f"as coarse as {step:.3g}, but nine in ten points are" in str(told[0].message)
 
 
 def test_other_flat_grids_are_told_and_duplicates_are_not():

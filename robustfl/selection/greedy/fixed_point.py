@@ -19,7 +19,7 @@ from robustfl.selection.distances import ClassPoints
 
 __all__ = ["BITS", "column_sums", "quantum", "shift_gains", "similarity", "warn_where_coarse"]
 BITS = 21  # 1024 rows of such values still fit a 32-bit sum
-COARSE = 8  # steps: below, the rounding of a distance is a sixteenth of it or more
+COARSE = 16  # steps: of a distance below, rounding is a thirty-second or more
 SAMPLE = 256  # points whose nearest pick `resolution` looks for
 
 
@@ -48,19 +48,26 @@ def shift_gains(similarity: Array, picks: Array, gains: Array) -> tuple[Array, A
     return picks, gains
 
 
-def warn_where_coarse(method: str, clouds: list[ClassPoints], picked: list[np.ndarray]) -> None:
-    """A UserWarning where rounding to the grid decided about the picks of a class.
+def warn_where_coarse(
+    method: str, clouds: list[ClassPoints], picked: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """A UserWarning where rounding to the grid decided about most picks of a class.
 
-    One point that is far from all others makes the grid as coarse as that. picked: of each class.
+    One point that is far from all others makes the grid as coarse as that. picked: (picks, gains)
+    of each class, the gains in units of the metric.
     """
-    found = [resolution(cloud, picks) for cloud, picks in zip(clouds, picked)]
-    coarse = [pair for pair in found if 0 < pair.left < COARSE * pair.step]
+    found = [resolution(cloud, picks) for cloud, (picks, _) in zip(clouds, picked)]
+    coarse = [
+        pair
+        for pair, (_, gains) in zip(found, picked)
+        if 0 < pair.left < COARSE * pair.step and np.median(gains) < COARSE * pair.step
+    ]
     if coarse:
         step, left = min(coarse, key=lambda pair: pair.left / pair.step)
         warnings.warn(
-            f"{method}: far points make the grid of distances as coarse as {step:.3g}, but points "
-            f"are on average {left:.3g} from their pick, in {len(coarse)} of {len(found)} classes; "
-            "without the far points, or with a label of their own for them, it is finer",
+            f"{method}: far points make the grid of distances as coarse as {step:.3g}, but nine in "
+            f"ten points are within {left:.3g} of their pick, in {len(coarse)} of {len(found)} "
+            "classes; without the far points, or with a label of their own for them, it is finer",
             stacklevel=5,
         )
 
@@ -69,7 +76,7 @@ class Resolution(NamedTuple):
     """A class's grid beside the distances that its picks leave, both in units of the metric."""
 
     step: float
-    left: float  # mean distance to the nearest pick, of up to SAMPLE points that are none
+    left: float  # nine in ten of up to SAMPLE points that are no picks are that near to one
 
 
 def resolution(cloud: ClassPoints, picks: np.ndarray) -> Resolution:
@@ -84,6 +91,12 @@ def resolution(cloud: ClassPoints, picks: np.ndarray) -> Resolution:
         # a similarity knows no distance 0: what counts is what the pick has less than the best
         rows = cloud.rows[sample]
         left = row_max(rows) - row_max(rows[:, picks])
-    else:
+    elif cloud.outer:
         left = row_min(cloud.block(sample, picks))
-    return Resolution(step, float(to_numpy(left).mean()))
+    else:
+        # by differences: what a Gram matrix rounds to 0 between such points is no duplicate
+        nearest = picks[to_numpy(cloud.block(sample, picks).argmin(1))]
+        apart = cloud.rows[sample] - cloud.rows[nearest]
+        squared = (apart * apart).sum(1)
+        left = squared**0.5 if cloud.metric == "euclidean" else squared
+    return Resolution(step, float(np.quantile(to_numpy(left), 0.9)))

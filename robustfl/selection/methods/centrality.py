@@ -38,7 +38,7 @@ def select(
         smallest = len(members.cloud) * int(similarity.min())
         total = to_numpy(fixed_point.column_sums(similarity)) - smallest
         picks = np.argsort(-total, kind="stable")[: members.k]
-        fixed_point.warn_where_coarse("centrality", [members.cloud], [picks])
+        fixed_point.warn_where_coarse("centrality", [members.cloud], [(picks, 0 * picks)])
         return picks, total[picks] * step
 
     return per_class.select(points, labels, ratio, metric, rank)

@@ -73,7 +73,7 @@ def select(
     tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
     picked = list(_picks(tasks, points, metric, engine, epsilon, largest, rng))
     clouds = [task.points for task in tasks]
-    fixed_point.warn_where_coarse("facility_location", clouds, [picks for picks, _ in picked])
+    fixed_point.warn_where_coarse("facility_location", clouds, picked)
     return join([per_class.weigh(task.where, task.points, *p) for task, p in zip(tasks, picked)])
 
 
