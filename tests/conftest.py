@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from robustfl import data
 from robustfl.data import cifar10, fashion_mnist
@@ -27,6 +28,8 @@ from robustfl.study.run_spec import RunSpec
 
 ROOT = Path(__file__).parent.parent
 
+# `pytest --hypothesis-profile=long`: for a night; the tests that leave the number open follow
+settings.register_profile("long", max_examples=5000)
 
 # Files whose tests start snakemake, servers or whole studies; all others are marked `fast`.
 SLOW_FILES = (

@@ -21,7 +21,6 @@ from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 from robustfl.selection.outer import OuterProducts, each, on_host
 
-ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 # Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the
 # float32 distances and a temporary of their size.
 BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
@@ -45,7 +44,7 @@ def resolve(engine: str, points) -> str:
 
     Raises ValueError for an unknown engine or one that cannot run here.
     """
-    validation.one_of(engine, "engine", ENGINES)
+    validation.one_of(engine, "engine", validation.ENGINES)
     on_cuda = not on_host(points)
     if engine == "auto":
         if on_cuda:

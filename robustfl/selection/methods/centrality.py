@@ -35,6 +35,7 @@ def select(
     def rank(members: per_class.Members) -> tuple[np.ndarray, np.ndarray]:
         total, step = _row_sums(members, metric)
         picks = np.argsort(-total, kind="stable")[: members.k]
+        fixed_point.warn_where_coarse("centrality", [members.cloud], [(picks, 0 * picks)])
         return picks, total[picks] * step
 
     return per_class.select(points, labels, ratio, metric, rank)
