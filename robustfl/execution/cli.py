@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustfl.study import experiments, packed
-from robustfl.study.cli import add_scale, add_set, config_of, override, study_of
+from robustfl.study.cli import add_scale, add_set, config_of, override, set_words, study_of
 from robustfl.study.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ def spec_words(spec: RunSpec, config: dict) -> list[str]:
     """
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     changed = {f.name: values[f.name] for f in fields(spec) if values[f.name] != f.default}
-    words = ["--spec", json.dumps(changed)]
-    for key in ("device", "cache", "data"):
-        words += ["--set", f"{key}={json.dumps(config[key])}"]
-    return words
+    machine = {key: config[key] for key in ("device", "cache", "data")}
+    return ["--spec", json.dumps(changed), *set_words(machine)]
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +81,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads of torch (default 1: run several at once)",
     )
     parser.add_argument(
-        "--no-worker", action="store_true", help="train in this process, not in the shared warm one"
+        "--no-worker",
+        action="store_true",
+        help="train in this process, also where a workflow offers its warm one",
     )
     parser.add_argument(
         "--eager",
@@ -99,8 +100,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> int:
     """Train one run and write its record; a packed record of its spec is restored instead.
 
-    args.should_stop: Callable[[], bool], asked after every epoch. Returns 0, or 128 + the signal
-    that interrupted the run. Raises ValueError for bad input, otherwise as `run.run_to_record`.
+    args.should_stop: Callable[[], bool], asked after every epoch; args.argv: the command's words.
+    Returns 0, or 128 + the signal that interrupted the run. Raises ValueError for bad input, otherwise as `run.run_to_record`.
     """
     _check_numbers(args)
     order = _order(args)
@@ -118,20 +119,28 @@ def train(args: argparse.Namespace) -> int:
     if not args.no_worker:
         from robustfl.execution import worker_client
 
-        status = worker_client.submit(_worker_words(order, args), shared=order.on_gpu)
+        status = worker_client.submit(args.argv, shared=order.on_gpu)
         if status is not None:
             return status
     return _train_here(order, args)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    cores = os.cpu_count() or 1
+    cores = _cores()
     if not 1 <= args.threads <= cores:
         raise ValueError(
-            f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}"
+            f"--threads must be from 1 to the {cores} cores that this process may use; "
+            f"got {args.threads}"
         )
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
+
+
+def _cores() -> int:
+    """Cores that this process may use: a scheduler or `taskset` may leave it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _order(args: argparse.Namespace) -> Order:
@@ -172,13 +181,6 @@ def _machine(items: list[str]) -> dict:
     return experiments.check_config({"scale": "auto"} | unset | override(MACHINE, items))
 
 
-def _worker_words(order: Order, args: argparse.Namespace) -> list[str]:
-    """The arguments with which the worker trains an order: it looks nothing up."""
-    words = ["train", order.name, *spec_words(order.spec, order.config), "--out", str(order.out)]
-    words += ["--threads", str(args.threads), "--checkpoint-every", str(args.checkpoint_every)]
-    return [*words, "--eager"] if args.eager else words
-
-
 def _train_here(order: Order, args: argparse.Namespace) -> int:
     """Train in this process: set torch up, turn signals into Interrupted, show every epoch."""
     from robustfl.execution.preparation import Options
@@ -208,7 +210,11 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
         with watching(order.name, order.spec.epochs) as show:
 
             def after_epoch(progress: Progress) -> None:
-                show(progress)
+                try:
+                    show(progress)
+                except BrokenPipeError:  # nobody reads any more, as after `| head`
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    raise Interrupted(signal.SIGPIPE) from None
                 if should_stop():
                     raise Interrupted(signal.SIGTERM)
 

@@ -1,16 +1,21 @@
 # Shared by all rule files - the checked config, the study, and what is handed on to `robustfl`.
-import json
+import os
 import shlex
 import sys
+import time
 from functools import lru_cache
+from pathlib import Path
 
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
 from robustfl.evidence import claims
+from robustfl.execution import worker_client
 from robustfl.execution.cli import spec_words as handed_on
+from robustfl.execution.job_lines import JobLines
 from robustfl.study import experiments as study
 from robustfl.study import packed
+from robustfl.study.cli import set_words
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.parse_override(v) for k, v in config.items() if v != PLAIN.get(k)})
@@ -26,9 +31,9 @@ FOLDERS = {f"{RUNS_OF}/{name}": spec for name, spec in STUDY.specs.items()}
 FOUND = {folder: packed.find(folder, spec) for folder, spec in FOLDERS.items()}
 PACKED = {folder: str(path) for folder, path in FOUND.items() if path}
 RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
-# what the command line changed, handed on to the calls that gather records
-CHANGED = [f"{key}={json.dumps(value)}" for key, value in config.items() if value != PLAIN[key]]
-OVERRIDES = shlex.join(word for item in CHANGED for word in ("--set", item))
+# the study that the command line asks for, in the words of the calls that gather its records
+CHANGED = {key: value for key, value in config.items() if value != PLAIN[key]}
+STUDY_WORDS = shlex.join(["--scale", STUDY.scale, *set_words(CHANGED)])
 
 logger.info(
     f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
