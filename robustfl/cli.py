@@ -108,14 +108,17 @@ def _open_standard_streams() -> None:
     Otherwise the next file that is opened takes the number and stands for the stream, and Python
     has None for it.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
             os.set_inheritable(number, True)
+
+    # only now, when no file of Python's own takes one of the three numbers
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w" if number else "r"))
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def _drop_stdout() -> None:

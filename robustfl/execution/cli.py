@@ -101,7 +101,8 @@ def train(args: argparse.Namespace) -> int:
     """Train one run and write its record; a packed record of its spec is restored instead.
 
     args.should_stop: Callable[[], bool], asked after every epoch; args.argv: the command's words.
-    Returns 0, or 128 + the signal that interrupted the run. Raises ValueError for bad input, otherwise as `run.run_to_record`.
+    Returns 0, or 128 + the signal that interrupted the run. Raises ValueError for bad input,
+    otherwise as `run.run_to_record`.
     """
     _check_numbers(args)
     order = _order(args)
@@ -137,7 +138,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _cores() -> int:
-    """Cores that this process may use: a scheduler or `taskset` may leave it fewer than there are."""
+    """Cores that this process may use: `taskset` or a scheduler may leave it some of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -153,11 +154,13 @@ def _order(args: argparse.Namespace) -> Order:
         study, config = study_of(args)
         spec = study.spec(args.name)
         scale = study.scale
-    if Path(args.name).name != args.name:
+    if not _is_folder_name(args.name):
         raise ValueError(f"name must be one folder name; got {args.name!r}")
+    if args.out == "":
+        raise ValueError("--out must be a folder; got ''")
 
     # without a study nobody can say which scale `auto` is, or whether there is one
-    if args.out is None and (scale in (None, "auto") or Path(scale).name != scale):
+    if args.out is None and (scale in (None, "auto") or not _is_folder_name(scale)):
         raise ValueError(
             f"--spec must come with --out, or with a --scale that names a folder; got {scale!r}"
         )
@@ -165,13 +168,18 @@ def _order(args: argparse.Namespace) -> Order:
     return Order(args.name, spec, out, config)
 
 
+def _is_folder_name(text: str) -> bool:
+    return Path(text).name == text and text not in ("", "..")
+
+
 def _read_spec(source: str) -> RunSpec:
     """The spec of a JSON text or of a file that holds one. Raises ValueError."""
     try:
         is_text = source.lstrip().startswith("{")
         values = json.loads(source if is_text else Path(source).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--spec must be a readable JSON file; {source}: {error}") from error
+    except (OSError, RecursionError, ValueError) as error:
+        shown = f"{source[:80]!r}..." if len(source) > 80 else repr(source)
+        raise ValueError(f"--spec must be a readable JSON file; {shown}: {error}") from error
     return RunSpec.from_dict(values)
 
 

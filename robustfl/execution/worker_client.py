@@ -35,7 +35,7 @@ from robustfl.files import locked
 
 WORKER = "ROBUSTFL_WORKER"  # the environment's name for the folder of an offered worker, or OFF
 OFF = "off"
-START = 60.0  # seconds a run waits for a server that imports torch
+START = 120.0  # seconds a run waits for a server that imports torch
 SERVER = (
     "from robustfl import cli; "
     "from robustfl.execution import worker_server; worker_server.serve(cli.main)"
@@ -107,12 +107,13 @@ def submit(argv: list[str], shared: bool = False) -> int | None:
 
         # the server's first line: what differs, empty where it has accepted the run
         answers = connection.makefile()
-        reason = answers.readline().strip()
-        if not reason:
-            raise ConnectionError(_last_words(Path(folder)))
-        differences = json.loads(reason)
+        answer = answers.readline()
+        if not answer:
+            raise ConnectionResetError("it ended")
+        differences = json.loads(answer)
     except OSError as error:
-        print(f"no worker ({error}); running plainly", file=sys.stderr)
+        why = _last_words(Path(folder)) or error
+        print(f"no worker ({why}); running plainly", file=sys.stderr)
         return None
     if differences:
         print(f"no worker (another {', '.join(differences)}); running plainly", file=sys.stderr)
@@ -165,7 +166,9 @@ def context() -> dict[str, str | int]:
 
     # what runs: interpreter, its options, and the sources by time and size
     package = Path(robustfl.__file__).parent
-    sources = sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in package.rglob("*.py"))
+    sources = sorted(
+        (str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in package.rglob("*.py")
+    )
     values |= {"python": sys.executable, "flags": str(sys.flags), "sources": str(sources)}
 
     # the whole environment: libraries read theirs when they are imported
@@ -213,7 +216,6 @@ def _start(folder: Path, path: Path, shared: bool) -> None:
 def _last_words(folder: Path) -> str:
     """Why a server has gone, as far as its log says it."""
     try:
-        lines = _text(folder / "log").splitlines()
+        return (_text(folder / "log").splitlines() or [""])[-1]
     except OSError:
-        lines = []
-    return f"it ended: {lines[-1]}" if lines else "it ended"
+        return ""

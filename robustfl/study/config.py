@@ -150,8 +150,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    # the workflow's rules are patterns of such paths, in which braces hold a name
-    return _is_text(value) and not set(value) & set("{}\0")
+    # the workflow's rules are patterns of such paths, in which braces hold a name; typst, which
+    # lays the report out, takes no backslash
+    unfit = set("{}\\\x7f") | set(map(chr, range(32)))
+    return _is_text(value) and not set(value) & unfit
 
 
 def _is_integer(value: Any, least: int) -> bool:
@@ -181,6 +183,8 @@ def _is_data(value: Any) -> bool:
     return value["source"] in FETCHABLE and (folder_given or folder_spared)
 
 
+PATH = "a path without braces, backslashes and control characters"
+
 # Each key of config.yaml: whether it takes a value, and the rule in words.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scale": (_is_text, "the name of a scale, or auto"),
@@ -196,8 +200,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
     "torch_compile": (lambda v: v is None or type(v) is bool, "null, true or false"),
     "device": (lambda v: v in DEVICES, "auto, cpu or cuda"),
-    "results": (_is_path, "a path without { and }"),
-    "cache": (_is_path, "a path without { and }"),
+    "results": (_is_path, PATH),
+    "cache": (_is_path, PATH),
     "data": (
         _is_data,
         f"a mapping of source ({', '.join(FETCHABLE)}) and folder (a path, which source folder"

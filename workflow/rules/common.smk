@@ -31,15 +31,26 @@ FOLDERS = {f"{RUNS_OF}/{name}": spec for name, spec in STUDY.specs.items()}
 FOUND = {folder: packed.find(folder, spec) for folder, spec in FOLDERS.items()}
 PACKED = {folder: str(path) for folder, path in FOUND.items() if path}
 RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
-# the study that the command line asks for, in the words of the calls that gather its records
-CHANGED = {key: value for key, value in config.items() if value != PLAIN[key]}
-STUDY_WORDS = shlex.join(["--scale", STUDY.scale, *set_words(CHANGED)])
-
 logger.info(
     f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
     + (f", {len(PACKED)} of them packed" if PACKED else "")
     + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else "")
 )
+
+
+# Words of the user are parameters made by functions: snakemake looks for names in the braces of a
+# command and of a parameter that is text.
+def study_words(wildcards):
+    """The study that the command line asks for, for the calls that gather its records."""
+    changed = {key: value for key, value in config.items() if value != PLAIN[key]}
+    return shlex.join(["--scale", STUDY.scale, *set_words(changed)])
+
+
+def data_words(wildcards):
+    """Where data sets come from and go to."""
+    folder = config["data"]["folder"]
+    words = ["--cache", config["cache"], "--source", config["data"]["source"]]
+    return shlex.join([*words, "--folder", folder] if folder else words)
 
 
 @lru_cache

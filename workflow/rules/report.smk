@@ -30,7 +30,7 @@ rule tables:
         f"{FOLDER}/tables/report.json",
     params:
         what="tables",
-        words=STUDY_WORDS,
+        words=study_words,
         since=SINCE,
     log:
         "logs/tables.log",
@@ -47,7 +47,7 @@ rule figures:
         FIGURES,
     params:
         what="figures",
-        words=STUDY_WORDS,
+        words=study_words,
         since=SINCE,
     log:
         "logs/figures.log",
@@ -67,7 +67,7 @@ rule report:
         "report/summary.pdf",
     params:
         what="pdf",
-        words=STUDY_WORDS,
+        words=study_words,
         since=SINCE,
     log:
         "logs/report.log",
