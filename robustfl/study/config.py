@@ -6,6 +6,8 @@ config/config.yaml holds what a user changes, config/scales.yaml what a scale ch
 from __future__ import annotations
 
 import ctypes
+import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -62,8 +64,37 @@ def parse_override(value: Any) -> Any:
     if isinstance(value, list):
         return [parse_override(v) for v in value]
     # a text stays one unless YAML reads null, an integer or a boolean in it
-    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        plain = parse_yaml_value(value)
+    except StudyError:
+        return value
     return plain if plain is None or isinstance(plain, int) else value
+
+
+def parse_yaml_value(text: str) -> Any:
+    """The value of a YAML text. Raises StudyError where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:
+        # the last ones come from PyYAML for tags that do not fit (`!!bool x`), a thirteenth month
+        # and endless brackets
+        raise StudyError(f"value must be YAML; got {text!r}") from error
+
+
+def yaml_text(value: Any) -> str:
+    """A value as one line of YAML, which `parse_yaml_value` reads again.
+
+    Not JSON: YAML takes its two halves of a character beyond U+FFFF for two characters.
+    """
+    if isinstance(value, str):
+        return yaml.safe_dump(value, default_style='"', width=math.inf).rstrip("\n")
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{yaml_text(k)}: {yaml_text(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(yaml_text, value))}]"
+    return json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -119,6 +150,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_path(value: Any) -> bool:
+    # the workflow's rules are patterns of such paths, in which braces hold a name; typst, which
+    # lays the report out, takes no backslash
+    unfit = set("{}\\\x7f") | set(map(chr, range(32)))
+    return _is_text(value) and not set(value) & unfit
+
+
 def _is_integer(value: Any, least: int) -> bool:
     # not isinstance: True is an int to Python, and no number of epochs
     return type(value) is int and value >= least
@@ -146,6 +184,8 @@ def _is_data(value: Any) -> bool:
     return value["source"] in FETCHABLE and (folder_given or folder_spared)
 
 
+PATH = "a path without braces, backslashes and control characters"
+
 # Each key of config.yaml: whether it takes a value, and the rule in words.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scale": (_is_text, "the name of a scale, or auto"),
@@ -161,8 +201,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
     "torch_compile": (lambda v: v is None or type(v) is bool, "null, true or false"),
     "device": (lambda v: v in DEVICES, "auto, cpu or cuda"),
-    "results": (_is_text, "a path"),
-    "cache": (_is_text, "a path"),
+    "results": (_is_path, PATH),
+    "cache": (_is_path, PATH),
     "data": (
         _is_data,
         f"a mapping of source ({', '.join(FETCHABLE)}) and folder (a path, which source folder"

@@ -129,7 +129,7 @@ def load(
     """
     directory = Path(directory)
     config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
-    scale = resolve_scale(scale or config["scale"], directory)
+    scale = resolve_scale(config["scale"] if scale is None else scale, directory)
     size = read_yaml(directory / "scales.yaml")[scale]
     written = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
