@@ -69,17 +69,30 @@ def write_atomically(path: Path | str, content: Content, previous: Path | None =
     """
     path = Path(path)
     with _naming(path):
-        there = _about(path)
+        there, named = _stable(path)
         if there is not None and stat.S_ISDIR(there.st_mode):
             raise IsADirectoryError(errno.EISDIR, "a file must not be a folder")
         # a link of /proc (/dev/stdout) has a name that may lead elsewhere, or nowhere
         real = Path(os.path.realpath(path))
-        named = _about(real)
         same = there is None or (named is not None and os.path.samestat(there, named))
         if same and (there is None or stat.S_ISREG(there.st_mode)):
             _replace(real, content, there, previous)
         else:
             _write_plainly(path, content)
+
+
+def _stable(path: Path) -> tuple[os.stat_result | None, os.stat_result | None]:
+    """What is at the path, and at the name that its links lead to, at one moment.
+
+    Another process may put a new file there between the two looks, which would make two of one.
+    """
+    while True:
+        before, named, after = _about(path), _about(Path(os.path.realpath(path))), _about(path)
+        if before is None or after is None:
+            if before is after:
+                return before, named
+        elif os.path.samestat(before, after):
+            return before, named
 
 
 @contextmanager
