@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from robustfl.files import write_atomically
+from robustfl.files import check_folder, user_path, write_atomically
 from robustfl.selection import validation
 from robustfl.selection.api import SELECTORS, select
 from robustfl.selection.result import Selection
@@ -29,9 +29,14 @@ OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl select`."""
-    parser.add_argument("--points", required=True, metavar="X.npy", help="(n, d) floats")
     parser.add_argument(
-        "--labels", metavar="y.npy", help="(n,) integers; without them all points are one class"
+        "--points", type=user_path, required=True, metavar="X.npy", help="(n, d) floats"
+    )
+    parser.add_argument(
+        "--labels",
+        type=user_path,
+        metavar="y.npy",
+        help="(n,) integers; without them all points are one class",
     )
     parser.add_argument(
         "--method",
@@ -54,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, kind, text in OPTIONS:
         parser.add_argument(f"--{name}", type=kind, help=text)
     parser.add_argument(
-        "--out", required=True, metavar="sel.npz", help="arrays indices, weights, gains"
+        "--out",
+        type=user_path,
+        required=True,
+        metavar="sel.npz",
+        help="arrays indices, weights, gains",
     )
 
 
@@ -94,13 +103,13 @@ def _given_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_out(out: Path) -> None:
-    if (
-        not out.name
-        or out.is_dir()
-        or not out.parent.is_dir()
-        or not os.access(out.parent, os.W_OK)
-    ):
+    real = Path(os.path.realpath(out))
+    # a device or a pipe is written as it is; a file, behind a link too, beside what is there
+    if out.exists() and not out.is_file() and not out.is_dir() and os.access(out, os.W_OK):
+        return
+    if not out.name or out.is_dir() or not real.parent.is_dir():
         raise ValueError(f"--out must be a file in a writable folder; got {str(out)!r}")
+    check_folder(real.parent, "folder of --out")
 
 
 def _write(out: Path, picked: Selection) -> None:

@@ -139,18 +139,21 @@ class ClassPoints:
             out: Array = np.zeros((m, m), np.float32)
         else:
             out = self.squared_norms.new_zeros(m, m).float()
-        for rows in self.slices(m):
-            rest = slice(rows.start, m)
-            part = self.block(rows, rest)
+        for rows, part in self.upper_blocks():
+            out[rows, rows.start :] = part
+            out[rows.start :, rows] = part.T
+        return out
 
-            # the block on the diagonal: mirror its upper triangle, without distances to itself
+    def upper_blocks(self) -> Iterator[tuple[slice, Array]]:
+        """(rows, their distances to themselves and to all rows after them), over all rows."""
+        m = len(self)
+        for rows in self.slices(m):
+            part = self.block(rows, slice(rows.start, m))
+            # the square on the diagonal: mirror its upper triangle, without distances to itself
             corner = part[:, : part.shape[0]]
             first = 0 if self.metric == "precomputed" else 1
             corner[:] = upper_triangle(corner, first) + upper_triangle(corner, 1).T
-
-            out[rows, rest] = part
-            out[rest, rows] = part.T
-        return out
+            yield rows, part
 
 
 def _unit(rows: Array) -> Array:

@@ -21,6 +21,8 @@ from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
 from robustfl.selection.greedy import dispatch, fixed_point, greedi, stochastic
 from robustfl.selection.result import Selection, join
 
+LEAST = 256  # points of a part: a matrix of theirs takes nothing worth saving
+
 
 @dataclass(frozen=True)
 class Task:
@@ -54,7 +56,8 @@ def select(
       points (numba).
       "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory per candidate (`stochastic`).
       "partition": greedy on random parts, then on their picks (`greedi`).
-      "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit.
+      "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit
+      or, where that was not known, the memory.
     memory: that limit in bytes for one class; None: half of what is free.
     engine: one of `validation.ENGINES`; "auto": the fastest one that can run on these points.
     rng: used by "stochastic" and "partition" alone, and may be None without them.
@@ -70,8 +73,16 @@ def select(
     points = dispatch.place(points, engine)
     entry = dispatch.entry(engine, metric, points)
     largest = _largest(memory, entry, engine, points)
-    tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
-    picked = list(_picks(tasks, points, metric, engine, epsilon, largest, rng))
+    while True:
+        tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
+        try:
+            picked = list(_picks(tasks, points, metric, engine, epsilon, largest, rng))
+            break
+        except MemoryError:
+            # less is free than it seemed, so "auto" goes by smaller parts, and says so
+            largest = min(largest, max(len(task.where) for task in tasks)) // 2
+            if algorithm != "auto" or largest < LEAST:
+                raise
     clouds = [task.points for task in tasks]
     fixed_point.warn_where_coarse("facility_location", clouds, picked)
     return join([per_class.weigh(task.where, task.points, *p) for task, p in zip(tasks, picked)])
@@ -124,8 +135,9 @@ def _largest(memory: int | None, entry: int, engine: str, points) -> int:
         raise ValueError(
             f"memory must be at least {entry} bytes for engine={engine!r}; got {memory!r}"
         )
-    limit = dispatch.free(engine, points) // 2 if memory is None else memory
-    return math.isqrt(int(limit // entry))
+    if memory is not None:
+        return math.isqrt(int(memory // entry))
+    return max(LEAST, math.isqrt(dispatch.free(engine, points) // (2 * entry)))
 
 
 def _algorithm(algorithm: str, m: int, largest: int, entry: int) -> str:
