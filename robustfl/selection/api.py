@@ -77,7 +77,7 @@ def select(
       `selection.OuterProducts`.
     labels: (n,) integers; None: one class.
     method: a key of SELECTORS.
-    ratio: share of each class to pick, in (0, 1].
+    ratio: share of each class to pick, in (0, 1]; `validation.share` says how it is rounded.
     radius: of the balls that weights="ball" counts in, >= 0, in units of the metric.
     metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
     seed: a whole number >= 0; the same seed gives the same subset.

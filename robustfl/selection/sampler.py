@@ -126,7 +126,7 @@ class CoresetSampler(Sampler[int]):
         if len(order) < replicas:
             raise ValueError(
                 f"num_replicas must be at most the {len(order)} positions of an epoch; "
-                f"got {replicas}"
+                f"got {validation.shown(replicas)}"
             )
         mine = order[: len(order) // replicas * replicas][rank::replicas]
         self.epoch += 1
@@ -163,7 +163,8 @@ class CoresetSampler(Sampler[int]):
             )
         if state["size"] != self.size:
             raise ValueError(
-                f"state must be of a dataset of {self.size} samples; got {state['size']}"
+                f"state must be of a dataset of {self.size} samples; "
+                f"got {validation.shown(state['size'])}"
             )
         saved = state["selection"]
         if saved is not None:
@@ -266,7 +267,10 @@ def _check_share(rank: int | None, num_replicas: int | None) -> tuple[int, int] 
         )
     replicas = validation.whole(num_replicas, "num_replicas", 1)
     if validation.whole(rank, "rank", 0) >= replicas:
-        raise ValueError(f"rank must be below num_replicas={replicas}; got {rank}")
+        raise ValueError(
+            "rank must be below num_replicas; "
+            f"got {validation.shown(rank)} of {validation.shown(replicas)}"
+        )
     return int(rank), replicas
 
 

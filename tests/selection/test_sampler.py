@@ -111,7 +111,7 @@ def test_bad_arguments_are_named(setup, change, message):
         ({"shuffle": "x"}, "shuffle must be True or False; got 'x'"),
         ({"points": 3}, "points must be a function or None; got 3"),
         ({"rank": 1}, "rank and num_replicas must be given together; got 1 and None"),
-        ({"rank": 2, "num_replicas": 2}, "rank must be below num_replicas=2; got 2"),
+        ({"rank": 2, "num_replicas": 2}, "rank must be below num_replicas; got 2 of 2"),
     ],
 )
 def test_settings_are_checked_when_they_are_given(setup, change, message):

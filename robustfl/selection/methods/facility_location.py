@@ -61,6 +61,8 @@ def select(
     memory: that limit in bytes for one class; None: half of what is free.
     engine: one of `validation.ENGINES`; "auto": the fastest one that can run on these points.
     rng: used by "stochastic" and "partition" alone, and may be None without them.
+    A UserWarning says where far points make the grid too coarse to pick by. A finer one would take
+    64-bit matrices in every engine, and float32 distances would still hide what it shows.
     Raises ValueError as `per_class.select` does, and for an engine that cannot run here, an
     unknown algorithm, an epsilon outside (0, 1), or a memory below one entry; MemoryError where
     "exact" is asked for and a class does not fit.
