@@ -12,6 +12,7 @@ import robustfl
 from robustfl.data import cli as data_cli
 from robustfl.evidence import cli as evidence_cli
 from robustfl.execution import cli as execution_cli
+from robustfl.files import one_line
 from robustfl.selection import cli as selection_cli
 from robustfl.study import cli as study_cli
 
@@ -93,10 +94,10 @@ def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda
         _drop_stdout()
         return 0
     except ValueError as error:  # StudyError and SpecError among them
-        print(f"robustfl: {error}", file=sys.stderr)
+        print(f"robustfl: {one_line(error)}", file=sys.stderr)
         return 2
     except (RuntimeError, OSError) as error:
-        print(f"robustfl: {error}", file=sys.stderr)
+        print(f"robustfl: {one_line(error)}", file=sys.stderr)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _drop_stdout()  # it may be what is full: what it holds back cannot be written
         return 1

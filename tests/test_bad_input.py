@@ -180,7 +180,7 @@ def test_train_refuses_before_it_writes(place, name, spec, threads, checkpoints,
 def test_a_config_is_taken_or_its_key_is_named(changed):
     config = dict(experiments.read_yaml(Path("config/config.yaml"))) | changed
     try:
-        assert experiments.check_config(config) is config
+        assert experiments.check_config(config) == config
     except experiments.StudyError as error:
         assert str(error).startswith((*(f"{key} must be " for key in changed), "config must have"))
 

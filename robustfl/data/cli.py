@@ -7,7 +7,7 @@ import sys
 import time
 
 from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
-from robustfl.files import user_path
+from robustfl.files import one_line, user_path
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
                 check(name, cache=args.cache, log=_say)
                 _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
     except DataError as error:
-        print(f"robustfl data: {error}", file=sys.stderr)
+        print(f"robustfl data: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

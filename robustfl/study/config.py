@@ -6,7 +6,6 @@ config/config.yaml holds what a user changes, config/scales.yaml what a scale ch
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -94,7 +93,8 @@ def yaml_text(value: Any) -> str:
         return f"{{{', '.join(f'{yaml_text(k)}: {yaml_text(v)}' for k, v in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(yaml_text, value))}]"
-    return json.dumps(value)
+    # YAML's own writer: JSON's 1e-30 is a text to it
+    return yaml.safe_dump(value, width=math.inf).splitlines()[0]
 
 
 @dataclass(frozen=True)
