@@ -90,7 +90,6 @@ SETTINGS = {
     "axes.formatter.limits": [-1, 1],
     "path.sketch": (1, 100, 2),
     "svg.image_inline": False,
-    "lines.antialiased": False,
 }
 
 
