@@ -110,16 +110,14 @@ def row(scale: str, wanted: int, passes: dict[bool, list[Pass]]) -> str:
 
 def page(rows: list[str], repeats: int, note: str) -> str:
     """The page: how it was measured, and a line per scale."""
-    heads = ("scale", "runs", "plain, seconds", "with the worker, seconds", "plain / worker")
-    heads += ("outside epochs, plain", "outside epochs, worker")
     return f"""# The warm worker: the runs of a workflow with it and as plain processes
 
 Made by `make bench-worker` (runs of seed 0, evenly spaced over the study, {AT_ONCE} at once, one
 thread each; medians of {repeats} passes, both ways in turn). Machine: {describe()}. It is shared:
 ratios count.{f" {note}" if note else ""}
 
-| {" | ".join(heads)} |
-{"|---" * len(heads)}|
+| scale | runs | plain, s | worker, s | plain / worker | outside epochs, plain | and with worker |
+|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 *Outside epochs* is the share of the processes' time that their records do not count as selecting,
