@@ -93,10 +93,10 @@ def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda
         _drop_stdout()
         return 0
     except ValueError as error:  # StudyError and SpecError among them
-        print(f"robustfl: {error}", file=sys.stderr)
+        _tell(error)
         return 2
     except (RuntimeError, OSError) as error:
-        print(f"robustfl: {error}", file=sys.stderr)
+        _tell(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _drop_stdout()  # it may be what is full: what it holds back cannot be written
         return 1
@@ -119,6 +119,11 @@ def _open_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
+
+
+def _tell(error: Exception) -> None:
+    """Say what is wrong in one line, also where a library or a path has line breaks."""
+    print("robustfl:", " ".join(map(str.strip, str(error).splitlines())), file=sys.stderr)
 
 
 def _drop_stdout() -> None:

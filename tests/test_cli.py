@@ -54,7 +54,10 @@ def test_show_prints_spec_and_slide(capsys):
         (["runs", "--set", "epochs=0"], "epochs must be null or an integer >= 1; got 0"),
         (["runs", "--set", "torch_compile=["], "--set torch_compile must be a YAML value; got '['"),
         (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
-        (["runs", "--set", "cache=3"], "cache must be a path without braces"),
+        (
+            ["runs", "--set", "cache=3"],
+            "cache must be a path without braces, backslashes and control characters; got 3",
+        ),
         (
             ["train", "../x", "--spec", "config/scales.yaml"],
             "--spec must be a readable JSON file; 'config/scales.yaml'",

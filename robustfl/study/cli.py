@@ -64,7 +64,7 @@ def override(config: dict, items: list[str]) -> dict:
 def set_words(config: dict) -> list[str]:
     """The options --set that give these keys these values, whatever stands in them.
 
-    >>> set_words({"seeds": [0, 1], "cache": "a: 'b'"})
+    >>> set_words({"seeds": [0, 1], "cache": "a: b"})
     ['--set', 'seeds=[0, 1]', '--set', 'cache="a: \'b\'"']
     """
     items = (f"{key}={yaml_text(value)}" for key, value in config.items())

@@ -26,7 +26,7 @@ def test_smoke_study_end_to_end(clone):
     output = snakemake(clone, *target)
     assert (clone / "report/summary.pdf").read_bytes().startswith(b"%PDF")
     assert output.count(" done: train ") == 17 and "20 of 20 steps (100%) done: report" in output
-    assert len(output.splitlines()) < 20 + 20, "a line a job, and what stands before and after"
+    assert len(output.splitlines()) <= 20 + 20, "a line a job, and what stands before and after"
     logs = "".join(path.read_text() for path in (clone / "logs/smoke").iterdir())
     assert "record in" in logs and "no worker" not in logs
     records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
@@ -67,7 +67,8 @@ def test_any_words_reach_every_rule_and_absent_records_are_made_again(clone):
     words += [f"data={folder}"]
     assert "9 of 9 steps (100%)" in snakemake(clone, *words)
     runs = clone / "odd" / odd / "smoke/runs"
-    assert len(list(runs.glob("*/metrics.json"))) == 6 and (clone / odd / "c").is_dir()
+    # runs of the sample in fp32 keep nothing in the cache, so that there is none
+    assert len(list(runs.glob("*/metrics.json"))) == 6 and not (clone / odd).exists()
     assert sorted(p.name for p in (clone / "odd").iterdir()) == [odd]
 
     # the report is there, and newer than all that is left
@@ -79,7 +80,7 @@ def test_any_words_reach_every_rule_and_absent_records_are_made_again(clone):
     assert "Nothing to be done" in snakemake(clone, *words)
 
     output = snakemake(clone, "data", *words[1:], ok=False)
-    assert f"data: cifar10: folder: {odd}{{x}} ${{y}}" in output
+    assert f"robustfl: cifar10: folder: {odd}{{x}} ${{y}}" in output
 
 
 def test_single_target_by_name(clone):
