@@ -65,7 +65,7 @@ def set_words(config: dict) -> list[str]:
     """The options --set that give these keys these values, whatever stands in them.
 
     >>> set_words({"seeds": [0, 1], "cache": "a: b"})
-    ['--set', 'seeds=[0, 1]', '--set', 'cache="a: \'b\'"']
+    ['--set', 'seeds=[0, 1]', '--set', 'cache="a: b"']
     """
     items = (f"{key}={yaml_text(value)}" for key, value in config.items())
     return [word for item in items for word in ("--set", item)]
