@@ -77,7 +77,7 @@ def one_pass(scale: str, wanted: int, warm: bool, cache: Path) -> Pass:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             begun = sum(pool.map(train, names))
         wall = time.perf_counter() - start
-        records = [json.loads(Path(f"{folder}/{n}/metrics.json").read_text()) for n in names]
+        records = [json.loads(Path(f"{folder}/{n}/metrics.json").read_bytes()) for n in names]
     return Pass(wall, begun, sum(sum(record["seconds"].values()) for record in records))
 
 
@@ -88,7 +88,7 @@ def measured(scale: str, wanted: int, repeats: int, cache: Path) -> dict[bool, l
         for warm, done in passes.items():
             words = ["--pass", scale, str(wanted), "worker" if warm else "plain"]
             command = [sys.executable, __file__, *words, "--cache", str(cache)]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             done.append(Pass(**json.loads(answer.splitlines()[-1])))
             print(scale, words[-1], done[-1], flush=True)
     return passes

@@ -118,7 +118,7 @@ def _open_standard_streams() -> None:
     # only now, when no file of Python's own takes one of the three numbers
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
 
 
 def _tell(error: Exception) -> None:
