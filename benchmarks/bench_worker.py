@@ -88,7 +88,7 @@ def measured(scale: str, wanted: int, repeats: int, cache: Path) -> dict[bool, l
         for warm, done in passes.items():
             words = ["--pass", scale, str(wanted), "worker" if warm else "plain"]
             command = [sys.executable, __file__, *words, "--cache", str(cache)]
-            answer = subprocess.run(command, check=True, capture_output=True).stdout
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
             done.append(Pass(**json.loads(answer.splitlines()[-1])))
             print(scale, words[-1], done[-1], flush=True)
     return passes

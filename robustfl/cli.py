@@ -12,7 +12,6 @@ import robustfl
 from robustfl.data import cli as data_cli
 from robustfl.evidence import cli as evidence_cli
 from robustfl.execution import cli as execution_cli
-from robustfl.files import one_line
 from robustfl.selection import cli as selection_cli
 from robustfl.study import cli as study_cli
 
@@ -94,10 +93,10 @@ def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda
         _drop_stdout()
         return 0
     except ValueError as error:  # StudyError and SpecError among them
-        print(f"robustfl: {one_line(error)}", file=sys.stderr)
+        _tell(error)
         return 2
     except (RuntimeError, OSError) as error:
-        print(f"robustfl: {one_line(error)}", file=sys.stderr)
+        _tell(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _drop_stdout()  # it may be what is full: what it holds back cannot be written
         return 1
@@ -120,6 +119,14 @@ def _open_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+
+
+def _tell(error: Exception) -> None:
+    """Say what is wrong in one line, whatever a library or a path has put into it."""
+    text = " ".join(line.strip(" ") for line in str(error).split("\n"))
+    # what a screen would obey is shown instead
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    print("robustfl:", shown, file=sys.stderr)
 
 
 def _drop_stdout() -> None:

@@ -24,17 +24,6 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF)
 log = logging.getLogger("robustfl")
 
 
-def one_line(error: BaseException | str) -> str:
-    """A message as one line: folded where it is several, and with nothing that a screen obeys.
-
-    >>> one_line("cache/a\\rb:\\n  is none")
-    'cache/a\\\\rb: is none'
-    """
-    # a carriage return of a user's path is shown; a line feed is a parser's, or as good as one
-    text = " ".join(line.strip(" ") for line in str(error).split("\n")).strip(" ")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class PathError(ValueError, argparse.ArgumentTypeError):
     """A path that means nothing here; argparse prints its words as they are."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
-from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
-from robustfl.files import one_line, user_path
+from robustfl.data import DATASETS, FETCHABLE, check, fetch
+from robustfl.files import user_path
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -51,27 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the parsed command.
 
-    Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
-    ValueError for a data set that DATASETS does not have, before any work.
+    Returns 0. Raises ValueError for a data set that DATASETS does not have, before any work, and
+    DataError, which says what is wrong and what to do.
     """
     # all names first: a typo in the last one must not come up after the first download
     for name in args.names:
         if name not in DATASETS:
             raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
-    try:
-        for name in args.names or DATASETS:
-            start = time.monotonic()
-            if args.action == "fetch":
-                path = fetch(
-                    name, source=args.source, folder=args.folder, cache=args.cache, log=_say
-                )
-                _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
-            else:
-                check(name, cache=args.cache, log=_say)
-                _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
-    except DataError as error:
-        print(f"robustfl data: {one_line(error)}", file=sys.stderr)
-        return 1
+    for name in args.names or DATASETS:
+        start = time.monotonic()
+        if args.action == "fetch":
+            path = fetch(name, source=args.source, folder=args.folder, cache=args.cache, log=_say)
+            _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
+        else:
+            check(name, cache=args.cache, log=_say)
+            _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
     return 0
 
 

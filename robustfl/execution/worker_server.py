@@ -212,9 +212,8 @@ class _Threads:
                 return
             argv, streams = accepted
             os.close(streams[0])
-            _OWN.streams = {
-                number: os.fdopen(streams[number], "w", encoding="utf-8") for number in (1, 2)
-            }
+            encoding = sys.stdout.encoding  # as of any process with this environment
+            _OWN.streams = {n: os.fdopen(streams[n], "w", encoding=encoding) for n in (1, 2)}
 
             # a thread gets no signals: at a word of its caller, or its end, it stops after an epoch
             status = _status(

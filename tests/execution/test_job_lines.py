@@ -3,6 +3,8 @@
 import io
 import logging
 
+import pytest
+
 from robustfl.execution.job_lines import JobLines
 
 PROGRESS = "%(done)s of %(total)s steps"
@@ -15,6 +17,7 @@ class Plain(logging.Formatter):
         return PROGRESS % vars(record) if getattr(record, "event", "") == "progress" else record.msg
 
 
+@pytest.fixture
 def screen(tmp_path):
     """A logger with a screen and a file, and the screen's text."""
     logger = logging.Logger("workflow")
@@ -23,11 +26,13 @@ def screen(tmp_path):
         handler.setFormatter(Plain())
         logger.addHandler(handler)
     JobLines.install(logger)
-    return logger, stream
+    yield logger, stream
+    for handler in logger.handlers:
+        handler.close()
 
 
-def test_a_job_is_a_line_when_it_ends(tmp_path):
-    logger, stream = screen(tmp_path)
+def test_a_job_is_a_line_when_it_ends(screen, tmp_path):
+    logger, stream = screen
     logger.info("Select jobs to execute...")
     logger.info("Execute 2 jobs...", extra={"event": "job_started", "jobs": [3, 4]})
     for number, name in ((3, "one"), (4, "two")):
@@ -47,8 +52,8 @@ def test_a_job_is_a_line_when_it_ends(tmp_path):
     assert len((tmp_path / "log").read_text().splitlines()) == 11, "the file keeps all"
 
 
-def test_errors_and_messages_pass(tmp_path):
-    logger, stream = screen(tmp_path)
+def test_errors_and_messages_pass(screen):
+    logger, stream = screen
     logger.error("Error in rule train: its log", extra={"event": "job_error"})
     logger.info("Elapsed time: 0:00:01")
     assert stream.getvalue() == "Error in rule train: its log\nElapsed time: 0:00:01\n"

@@ -42,13 +42,15 @@ class Call:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self.started = [self.process]
         self.folder = self.process.stdout.readline().strip()
         self.environment["ROBUSTFL_WORKER"] = self.folder
 
     def start(self, *command, **changed):
         options = {"env": self.environment | changed.pop("environment", {})} | changed
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, **(pipes | options))
+        self.started.append(subprocess.Popen(command, **(pipes | options)))
+        return self.started[-1]
 
     def train(self, name, out, *words, program=("-m", "robustfl"), **changed):
         given = ["--scale", "smoke", "--set", f"epochs={EPOCHS[name]}", "--out", str(out)]
@@ -85,6 +87,16 @@ class Call:
         wait_until(lambda: self.server() is None and self.server("True") is None)
         wait_until(lambda: not Path(self.folder).exists())
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.end()
+        for process in self.started:
+            with process:  # closes its streams, and waits for it
+                pass
+
 
 def wait_until(holds):
     deadline = time.monotonic() + 30
@@ -97,30 +109,26 @@ def wait_until(holds):
 def module_call():
     """A call whose worker runs already, as this process is."""
     # `train` sets these two for itself
-    call = Call(CUBLAS_WORKSPACE_CONFIG=":4096:8", CUDA_DEVICE_MAX_CONNECTIONS="32")
-    ask = "from robustfl.execution import worker_client as w; assert w.submit(['runs']) == 0"
-    assert call.start(sys.executable, "-c", ask).wait() == 0
-    yield call
-    call.end()
+    with Call(CUBLAS_WORKSPACE_CONFIG=":4096:8", CUDA_DEVICE_MAX_CONNECTIONS="32") as call:
+        ask = "from robustfl.execution import worker_client as w; assert w.submit(['runs']) == 0"
+        assert call.start(sys.executable, "-c", ask).wait() == 0
+        yield call
 
 
 @pytest.fixture
 def call():
-    call = Call()
-    yield call
-    if call.process.poll() is None:
-        call.end()
+    with Call() as call:
+        yield call
 
 
 @pytest.fixture(scope="module")
 def probed():
     """A call whose worker runs the probe."""
     path = f"{os.getcwd()}{os.pathsep}{PROBE.parent}"
-    call = Call(PYTHONPATH=path, OMP_NUM_THREADS="1")
-    first, err = call.probe()
-    assert "plain" not in err
-    yield call
-    call.end()
+    with Call(PYTHONPATH=path, OMP_NUM_THREADS="1") as call:
+        _, err = call.probe()
+        assert "plain" not in err
+        yield call
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +278,7 @@ def test_a_run_outlives_its_server_and_later_ones_are_plain(call, tmp_path, whol
     assert contents(tmp_path / "later") == whole[SHORT]
 
 
-def test_a_run_outlives_its_call_as_a_plain_one_would(tmp_path, whole):
-    call = Call()
+def test_a_run_outlives_its_call_as_a_plain_one_would(call, tmp_path, whole):
     run = call.train(LONG, tmp_path / "run")
     wait_for_epoch(run)
     call.end(signal.SIGKILL)
@@ -281,10 +288,10 @@ def test_a_run_outlives_its_call_as_a_plain_one_would(tmp_path, whole):
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGKILL])
 def test_the_server_ends_with_its_call(number):
-    call = Call(PYTHONPATH=f"{os.getcwd()}{os.pathsep}{PROBE.parent}")
-    call.probe()
-    assert call.server()
-    call.end(number)
+    with Call(PYTHONPATH=f"{os.getcwd()}{os.pathsep}{PROBE.parent}") as call:
+        call.probe()
+        assert call.server()
+        call.end(number)
 
 
 def test_a_server_that_cannot_start_means_plain_runs(call):
@@ -303,17 +310,15 @@ def test_a_server_that_cannot_start_means_plain_runs(call):
 def test_no_place_for_a_socket_means_plain_runs(tmp_path):
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
-    call = Call(TMPDIR=str(deep))
-    assert call.folder == "None" and not list(deep.iterdir())
-    call.process.stdin.close()
-    assert call.process.wait() == 0
+    with Call(TMPDIR=str(deep)) as call:
+        assert call.folder == "None" and not list(deep.iterdir())
+    assert call.process.returncode == 0
 
 
 def test_an_offer_that_is_there_or_switched_off_is_left_as_it_is():
-    call = Call(ROBUSTFL_WORKER="off")
-    assert call.folder == "off"
-    call.process.stdin.close()
-    assert call.process.wait() == 0
+    with Call(ROBUSTFL_WORKER="off") as call:
+        assert call.folder == "off"
+    assert call.process.returncode == 0
 
 
 def test_a_folder_of_others_is_not_used(monkeypatch, tmp_path, capsys):
@@ -359,10 +364,10 @@ def test_shared_runs_are_those_of_a_plain_run(call, tmp_path, whole):
     assert not (tmp_path / "gone/metrics.json").exists()
 
 
-def test_an_edited_scale_is_seen_by_a_shared_worker(tmp_path):
+def test_an_edited_scale_is_seen_by_a_shared_worker(call, tmp_path):
     """The server that trained three epochs reads the file again, and trains the two it asks for."""
     shutil.copytree("config", tmp_path / "config")
-    call = Call(PYTHONPATH=os.getcwd())
+    call.environment["PYTHONPATH"] = os.getcwd()
 
     def train(out):
         words = ["train", SHORT, "--scale", "smoke", "--out", out]
@@ -379,4 +384,3 @@ def test_an_edited_scale_is_seen_by_a_shared_worker(tmp_path):
     path.write_text(yaml.safe_dump(scales))
     assert train("after") == 2
     assert call.server("True") == pid, "the same server"
-    call.end()

@@ -82,7 +82,7 @@ def test_any_words_reach_every_rule_and_absent_records_are_made_again(clone):
     assert "Nothing to be done" in snakemake(clone, *words)
 
     output = snakemake(clone, "data", *words[1:], ok=False)
-    assert f"data: cifar10: folder: {odd}{{x}} ${{y}}" in output
+    assert f"robustfl: cifar10: folder: {odd}{{x}} ${{y}}" in output
 
 
 def test_single_target_by_name(clone):
