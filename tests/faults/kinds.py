@@ -89,7 +89,9 @@ def _strike(call: Call, number: int, choose: Callable[[subprocess.Popen], list[i
     def strike(process: subprocess.Popen) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(delay)
-        for pid in choose(process):
+        pids = choose(process)
+        call.missed = not pids
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -118,11 +120,6 @@ def sigkill(call: Call) -> None:
 @kind("SIGTERM", kills=True, group="kill", short=f"train {FULL}")
 def sigterm(call: Call) -> None:
     _strike(call, signal.SIGTERM, _itself)
-
-
-@kind("SIGINT", kills=True, group="kill", short=f"train {SELECTS}")
-def sigint(call: Call) -> None:
-    _strike(call, signal.SIGINT, _itself)
 
 
 @kind("SIGKILL of a job", kills=True, group="kill", short="workflow, records")
@@ -225,7 +222,7 @@ def open_files(call: Call) -> None:
     _inherited(call, "ulimit -n", lambda p: p.rlimit(psutil.RLIMIT_NOFILE)[0] <= limit)
 
 
-@kind("memory cgroup", kills=True, group="memory", short=f"train {FULL}", needs="cgroup")
+@kind("memory cgroup", kills=True, group="memory", needs="cgroup")
 def memory_cgroup(call: Call) -> None:
     """The kernel kills what does not fit."""
     parent = call.session.host.cgroup
@@ -280,7 +277,7 @@ def umask(call: Call) -> None:
     call.checks.append(check)
 
 
-@kind("nice", borne=True, group="nice", short=f"train {FULL}")
+@kind("nice", borne=True, group="nice")
 def nice(call: Call) -> None:
     call.before += ["nice", "-n", "12"]
     _inherited(call, "nice", lambda p: p.nice() == 12)
@@ -303,7 +300,7 @@ def _inherited(call: Call, what: str, holds: Callable[[psutil.Process], bool]) -
     call.checks.append(lambda: f"{what} ignored by {without[0]}" if without else "")
 
 
-@kind("locale", borne=True, on="yaml", group="locale", short="report tables")
+@kind("locale", borne=True, on="yaml", group="locale", short=f"train {FULL}")
 def locale(call: Call) -> None:
     call.environment |= call.random.choice(call.session.host.locales)
 
@@ -326,7 +323,7 @@ def environment(call: Call) -> None:
 
 
 @kind("other arithmetic", on="record module", group="program", short=f"train {SELECTS}")
-def arithmetic(call: Call) -> None:
+def arithmetic(call: Call) -> bool | None:
     """Other kernels give other numbers: those of a plain run with them, and somebody says so.
 
     A run that was begun in the usual arithmetic, and goes on in another, has neither's numbers.
@@ -334,6 +331,8 @@ def arithmetic(call: Call) -> None:
     pairs = (("ATEN_CPU_CAPABILITY", "default"), ("ONEDNN_MAX_CPU_ISA", "SSE41"))
     name, value = call.random.choice(pairs)
     run = call.place.run(call.target.runs[0])
+    if "pretrained" in call.target.has and not list(call.place.cache.glob("models/*.pt")):
+        return False  # it would pretrain in other arithmetic too
     shutil.rmtree(run, ignore_errors=True)
     call.environment[name] = value
     if call.random.random() < 0.5:
@@ -350,6 +349,7 @@ def arithmetic(call: Call) -> None:
     # the same command without the variable would find a record of other numbers
     call.checks.append(check)
     call.afterwards.append(lambda: shutil.rmtree(run, ignore_errors=True))
+    return None
 
 
 @kind("no flock", on="record", group="preload", short=f"train {FULL}", needs="no_flock")

@@ -36,11 +36,12 @@ class Finding:
     what: str  # a key of FINDINGS
     command: str
     faults: list[str]
-    text: str  # the end of the command's output
+    why: str
+    text: str  # the command's output, of which the last lines are shown
 
     def __str__(self) -> str:
-        text = " | ".join(self.text.strip().splitlines()[-3:])[-400:]
-        return f"{self.what.upper()} {self.command} [{', '.join(self.faults)}]: {text}"
+        text = " | ".join(self.text.strip().splitlines()[-3:])[-300:]
+        return f"{self.what.upper()} {self.command} [{', '.join(self.faults)}] {self.why}: {text}"
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Call:
     after: list[Callable[[], object]] = field(default_factory=list)
     checks: list[Callable[[], str]] = field(default_factory=list)
     afterwards: list[Callable[[], object]] = field(default_factory=list)
+    missed: bool = False
     expects: str = ""
     text: str = ""  # the output so far
     other_bytes: Callable[[], dict] | None = None  # where the fault asks for other numbers
@@ -257,8 +259,9 @@ class Trial:
         done = [kind for kind in kinds if kind.inject(call) is not False]
         if not done:
             return
-        self.injected += [kind.name for kind in done]
         status, text = call.run()
+        done = [kind for kind in done if not (call.missed and kind.group == "kill")]
+        self.injected += [kind.name for kind in done]
         self._judge(call, done, status, text)
         self._follow(text)
         for tidy in call.afterwards:
@@ -269,31 +272,37 @@ class Trial:
         told = any(words in text for words in self.place.remedies)
         bears = all(kind.borne for kind in done) and not told
         if status is None:
-            self._found("lost", done, f"hangs: {text}")
+            self._found("lost", done, "hangs", text)
         elif status == 0:
             if wrong := self._differs(call) or " ".join(filter(None, (c() for c in call.checks))):
-                self._found("silent", done, f"{wrong}: {text}")
+                self._found("silent", done, wrong, text)
         elif killed:
             if "Traceback" in text:
-                self._found("unclear", done, text)
+                self._found("unclear", done, f"status {status}", text)
         elif bears:
-            self._found("refused", done, f"status {status}: {text}")
+            self._found("refused", done, f"status {status}", text)
         elif not clear(text) or call.expects not in text:
-            self._found("unclear", done, f"status {status}: {text}")
+            self._found("unclear", done, f"status {status}", text)
 
-    def settle(self) -> None:
-        """The same command without a fault, and with what refusals told the user to do."""
-        for _ in range(5):
+    def settle(self, even_if_done: bool = True) -> None:
+        """The same command without a fault, and with what refusals told the user to do.
+
+        even_if_done: also where the faulted command has left all that it should.
+        """
+        call = self.session.call(self.place, self.target)
+        status = 0
+        text = ""
+        for _ in range(5 if even_if_done or self._differs(call) else 0):
             call = self.session.call(self.place, self.target)
             status, text = call.run()
             if status == 0 or not self._follow(text):
                 break
         if status != 0:
-            self._found("lost", [], f"status {status}: {text}")
+            self._found("lost", [], f"status {status}", text)
         elif wrong := self._differs(call):
-            self._found("differs", [], f"{wrong}: {text}")
+            self._found("differs", [], wrong, text)
         elif left := garbage(self.place):
-            self._found("silent", [], f"left over: {', '.join(left)}")
+            self._found("silent", [], f"left over: {', '.join(left)}", text)
 
     def _follow(self, text: str) -> bool:
         """Do what a refusal tells the user to do; False where it tells nothing."""
@@ -324,9 +333,9 @@ class Trial:
         differing = [k for k in expected | contents if expected.get(k) != contents.get(k)]
         return f"other bytes of {', '.join(differing)}" if differing else ""
 
-    def _found(self, what: str, done: list, text: str) -> None:
+    def _found(self, what: str, done: list, why: str, text: str) -> None:
         faults = [kind.name for kind in done] or [*self.injected, "settled"]
-        self.findings.append(Finding(what, self.target.name, faults, text))
+        self.findings.append(Finding(what, self.target.name, faults, why, text[-2000:]))
 
 
 def clear(text: str) -> bool:
