@@ -75,7 +75,7 @@ class Place:
         return self.results / "smoke/runs" / name
 
     def make(self, template: Path | None) -> None:
-        """Lay out the folders, with the caches of the template."""
+        """Lay out the folders, with the caches of the template; a template has them empty."""
         for folder in (self.disk, self.root / "tmp", self.root / "home", self.work / "report"):
             folder.mkdir(parents=True)
         shutil.copytree(ROOT / "config", self.work / "config")
@@ -86,6 +86,9 @@ class Place:
             shutil.copytree(template / "numba", self.root / "numba")
             shutil.copytree(template / "set", self.root / "set")
             shutil.copytree(template / "disk/cache", self.cache)
+        else:
+            for folder in (self.root / "numba", self.root / "set", self.cache):
+                folder.mkdir()
         self.laid_out = {path.name for path in self.work.iterdir()}
 
     def environment(self, template: Path) -> dict[str, str]:
@@ -244,7 +247,7 @@ def _bytes(paths: list[Path]) -> dict:
 
 def _records_by_workflow() -> Target:
     """A run, and the one that it selects from, as jobs of the workflow."""
-    names = (COVERS, PRETRAINS, SELECTS)
+    names = (COVERS, PRETRAINS)
 
     def words(place: Place) -> list[str]:
         return _snakemake(place, [f"{place.run(name)}/metrics.json" for name in names])

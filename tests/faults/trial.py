@@ -128,7 +128,6 @@ class Session:
         self.targets = all_targets()
         self.template = Place(folder / "template")
         self.template.make(None)
-        (self.template.root / "set").mkdir()
         self._make_set()
         self.lock = threading.RLock()
         self.known: dict[tuple, dict] = {}
