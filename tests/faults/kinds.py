@@ -22,8 +22,8 @@ import psutil
 
 from faults import host
 from faults.host import ROOT
-from faults.targets import COVERS, FULL, SELECTS, SMALL_SET
-from faults.trial import Call, everyone
+from faults.targets import COVERS, FULL, SMALL_SET
+from faults.trial import LIMIT, Call, end_all, everyone
 from robustfl.study import packed
 
 
@@ -132,7 +132,7 @@ def sigterm_job(call: Call) -> None:
     _strike(call, signal.SIGTERM, _another(call))
 
 
-@kind("twice at once", borne=True, on="record", group="kill", short=f"train {SELECTS}")
+@kind("twice at once", borne=True, on="record", group="kill", short=f"train {FULL}")
 def twice(call: Call) -> bool | None:
     """The same command started a moment before; whoever comes second waits, or finds it done."""
     if "workflow" in call.target.has:
@@ -147,11 +147,17 @@ def twice(call: Call) -> bool | None:
             stderr=log,
             start_new_session=True,
         )
-    call.after.append(other.wait)
+
+    def wait() -> None:
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(LIMIT)
+        other.kill()
+
+    call.after.append(wait)
     return None
 
 
-@kind("lock of a killed process", borne=True, on="record", short=f"train {SELECTS}")
+@kind("lock of a killed process", borne=True, on="record", short=f"train {FULL}")
 def killed_holder(call: Call) -> bool | None:
     """Somebody holds the lock that the run waits for, and is killed: as when a node dies."""
     if "workflow" in call.target.has:
@@ -160,6 +166,8 @@ def killed_holder(call: Call) -> bool | None:
     lock.parent.mkdir(parents=True, exist_ok=True)
     program = f"import fcntl, time; f = open({str(lock)!r}, 'a'); fcntl.flock(f, 2); time.sleep(99)"
     holder = subprocess.Popen([sys.executable, "-c", program])
+
+    # the command must find it held
     while not _held(lock):
         time.sleep(0.01)
 
@@ -188,6 +196,7 @@ def _held(lock: Path) -> bool:
 @kind("full disk", group="disk", on="record", short=f"train {FULL}")
 def full_disk(call: Call) -> None:
     """What is there fits, and a random part of what comes; there is room again afterwards."""
+    end_all(call.place)  # jobs of a killed workflow would go on writing
     disk = call.place.disk
     spare = int(call.random.uniform(0, 800_000))
     if not call.session.host.tmpfs or os.path.ismount(disk):
@@ -259,7 +268,7 @@ def no_stdout(call: Call) -> None:
     call.closed(">&-")
 
 
-@kind("no descriptor 2", borne=True, group="descriptor", short=f"train {SELECTS}")
+@kind("no descriptor 2", borne=True, group="descriptor", short=f"train {FULL}")
 def no_stderr(call: Call) -> None:
     call.closed("2>&-")
 
@@ -288,6 +297,7 @@ def _inherited(call: Call, what: str, holds: Callable[[psutil.Process], bool]) -
     without: list[str] = []
 
     def watch(process: subprocess.Popen) -> None:
+        # a server of an earlier call has what that call had
         old = {p.pid for p in everyone(call.place) if p.pid != process.pid}
         while process.poll() is None:
             time.sleep(0.3)
@@ -322,7 +332,7 @@ def environment(call: Call) -> None:
     call.environment |= dict([call.random.choice(VARIABLES)])
 
 
-@kind("other arithmetic", on="record module", group="program", short=f"train {SELECTS}")
+@kind("other arithmetic", on="record module", group="program", short=f"train {FULL}")
 def arithmetic(call: Call) -> bool | None:
     """Other kernels give other numbers: those of a plain run with them, and somebody says so.
 
@@ -333,6 +343,7 @@ def arithmetic(call: Call) -> bool | None:
     run = call.place.run(call.target.runs[0])
     if "pretrained" in call.target.has and not list(call.place.cache.glob("models/*.pt")):
         return False  # it would pretrain in other arithmetic too
+    end_all(call.place)
     shutil.rmtree(run, ignore_errors=True)
     call.environment[name] = value
     if call.random.random() < 0.5:
@@ -373,6 +384,7 @@ def another_user(call: Call) -> bool | None:
     """A cache that is the first user's: one for a group that writes, or one to read alone."""
     if os.path.ismount(call.place.disk):
         return False
+    end_all(call.place)
     place = call.place
     name = call.target.runs[0]
     shutil.rmtree(place.run(name), ignore_errors=True)
@@ -385,6 +397,8 @@ def another_user(call: Call) -> bool | None:
     for folder, _, _ in os.walk(place.cache):
         os.chown(folder, 0, host.GROUP)
         os.chmod(folder, 0o2775 if shares else 0o755)
+
+    # and no home folder, by name or at all
     if call.random.random() < 0.5:
         call.environment["HOME"] = "/nonexistent"
     else:
@@ -408,6 +422,8 @@ def plot_settings(call: Call) -> None:
     if call.random.random() < 0.4:
         call.environment["MPLBACKEND"] = call.random.choice(backends)
         return
+
+    # or a file of settings, as users keep it in their home folder
     settings = call.place.root / "matplotlibrc"
     settings.write_text(call.random.choice(lines) + "\n")
     call.environment["MATPLOTLIBRC"] = str(settings)
@@ -433,6 +449,7 @@ def _one_of(call: Call, paths: list[Path]) -> Path | None:
 @kind("damaged checkpoint", borne=True, on="checkpoint", short=f"train {FULL}")
 def checkpoint(call: Call) -> None:
     """The newest, the one before, or both."""
+    end_all(call.place)
     run = call.place.run(call.target.runs[0])
     if not list(run.glob("checkpoint.ckpt*")):
         shutil.rmtree(run, ignore_errors=True)
@@ -517,6 +534,7 @@ def damaged_packed(call: Call) -> None:
 
 def _finished(call: Call) -> Path:
     """A finished record of the target's first run, in its place."""
+    end_all(call.place)
     run = call.place.run(call.target.runs[0])
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(call.session.kept(call.target.runs[0]), run)
@@ -578,6 +596,8 @@ def flipped_sample(call: Call) -> None:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "robustfl", package / "robustfl", ignore=ignore)
         shutil.copytree(ROOT / "config", package / "config")
+
+    # both data sets, from their whole files, however often this is done
     for sample in sorted((package / "robustfl/data/sample").glob("*.npz")):
         body = bytearray((ROOT / sample.relative_to(package)).read_bytes())
         body[call.random.randrange(len(body))] ^= 1 << call.random.randrange(8)

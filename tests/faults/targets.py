@@ -17,6 +17,7 @@ import numpy as np
 from faults.host import ROOT
 from robustfl.study import experiments, record
 
+# runs of the smoke scale, of a few seconds each
 SELECTS = "cifar10-speed-facility_location0.2-seed0"
 WEIGHS = "fashion_mnist-robust-symmetric0.4-centrality0.4-ball2-seed0"
 COVERS = "cifar10-speed-set_cover0.8621-from_selector_weights-holdout0-feature-shuffled-seed0"
@@ -78,10 +79,14 @@ class Place:
         """Lay out the folders, with the caches of the template; a template has them empty."""
         for folder in (self.disk, self.root / "tmp", self.root / "home", self.work / "report"):
             folder.mkdir(parents=True)
+
+        # what a command reads from its working folder
         shutil.copytree(ROOT / "config", self.work / "config")
         shutil.copy(ROOT / "report/summary.typ", self.work / "report")
         np.save(self.work / "X.npy", np.random.default_rng(0).normal(size=(100, 5)))
         (self.work / "logs").mkdir()
+
+        # caches that are full, since making them anew takes longest
         if template:
             shutil.copytree(template / "numba", self.root / "numba")
             shutil.copytree(template / "set", self.root / "set")
@@ -145,7 +150,7 @@ def all_targets() -> dict[str, Target]:
         (FULL, "noise", 3),
     ]
     targets = [_train(name, has, weight) for name, has, weight in trained]
-    targets += [_from_file(SELECTS), _cached(), _select()]
+    targets += [_from_file(FULL), _cached(), _select()]
     targets += [_report(what) for what in ("tables", "figures", "pdf")]
     targets += [_records_by_workflow(), _report_by_workflow()]
     return {target.name: target for target in targets}
@@ -167,7 +172,7 @@ def _from_file(name: str) -> Target:
         command = [*ROBUSTFL, "train", name, "--spec", str(spec), *_where(place, name)]
         return command + _worker(place)
 
-    return _one_run("train from spec.json", name, words, "module spec numba", 2)
+    return _one_run("train from spec.json", name, words, "module spec noise", 2)
 
 
 def _cached() -> Target:
@@ -276,6 +281,8 @@ def _report_by_workflow() -> Target:
         found: dict = {name: run_contents(place.run(name)) for name in names}
         exact = [*smoke.glob("figures/*"), *smoke.glob("study/*"), *smoke.glob("tables/verdicts.*")]
         found |= _bytes(exact)
+
+        # what holds seconds is whole, and the same but for them
         for path in smoke.glob("tables/*.csv"):
             found[path.name] = _without_times(path)
         found["report.json"] = list(json.loads((smoke / "tables/report.json").read_bytes()))
@@ -307,6 +314,8 @@ def run_contents(folder: Path) -> dict:
     metrics = json.loads((folder / "metrics.json").read_bytes())
     origin = metrics.pop("provenance")
     hashes = ("weights_hash", "label_hash", "data_hashes", "train_points", "precision")
+
+    # of the seconds, only that each epoch has them
     timings = (folder / "timings.csv").read_text().splitlines()
     same = ("spec.json", "curves.csv", "classes.csv", "picks.json")
     return {
@@ -330,13 +339,17 @@ def garbage(place: Place) -> list[str]:
     """What a command that has ended well should not have left behind."""
     left = []
     for path in place.disk.rglob("*"):
-        beside = path.parent / "metrics.json"
-        finished = path.parent.name == "models" or beside.exists()
         half = path.name.endswith((".partial", ".work"))
-        if half or (finished and path.name.endswith((".ckpt", ".ckpt.previous"))):
+
+        # a finished run has its six files and what was set aside; a finished model no checkpoint
+        if (path.parent / "metrics.json").exists():
+            kept = path.name in (*record.FILES, ".lock") or path.name.endswith(".rejected")
+        else:
+            is_checkpoint = path.name.endswith((".ckpt", ".ckpt.previous"))
+            kept = not (path.parent.name == "models" and is_checkpoint)
+        if half or not kept:
             left.append(str(path.relative_to(place.root)))
-        if beside.exists() and path.name not in (*record.FILES, ".lock"):
-            if not half and not path.name.endswith((".rejected", ".ckpt", ".ckpt.previous")):
-                left.append(str(path.relative_to(place.root)))
+
+    # nothing but what was laid out appears in the working folder
     allowed = place.laid_out | {".snakemake", "spec.json"}
     return left + [f"work/{p.name}" for p in place.work.iterdir() if p.name not in allowed]
