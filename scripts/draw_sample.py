@@ -1,10 +1,10 @@
 """Draw the committed sample: 400 training and 200 test images per data set, each class alike.
 
-    python scripts/draw_sample.py [--cache cache] [--out robustfl/data/sample]
+    python scripts/draw_sample.py [NAME ...] [--cache cache] [--out robustfl/data/sample]
 
-Which images is a pure function of the data set's name (robustfl.rng, seed 0, purpose
-"sample/<set>/<split>"), so a
-second run writes the same arrays. Needs the full sets in the cache; fetches them otherwise.
+Without a NAME, all of them. Which images is a pure function of the data set's name (robustfl.rng,
+seed 0, purpose "sample/<set>/<split>"), so a second run writes the same arrays. Needs the full sets
+in the cache; fetches them otherwise.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", metavar="NAME", nargs="*", help="a data set")
     parser.add_argument("--cache", default="cache")
     parser.add_argument("--out", type=Path, default=Path(data.__file__).parent / "sample")
     args = parser.parse_args()
-    hashes = {}
-    for name in data.DATASETS:
+    # the samples of the other sets stay as they are, and so do their hashes
+    listed = args.out / "sha256.json"
+    hashes = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
+    for name in args.names or data.DATASETS:
         full = data.load(name, cache=args.cache).asdict()
         arrays = {}
         for split, per_class in PER_CLASS.items():
@@ -70,7 +73,7 @@ def main() -> None:
             f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, "
             f"{size:,} bytes"
         )
-    (args.out / "sha256.json").write_text(json.dumps(hashes, indent=1) + "\n")
+    listed.write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_show_prints_spec_and_slide(capsys):
         (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
         (
             ["train", "../x", "--spec", "config/scales.yaml"],
-            "--spec must be a readable JSON file; config/scales.yaml",
+            "--spec must be a readable JSON file; 'config/scales.yaml'",
         ),
         (
             ["train", "cifar10-speed-random0.2-seed0", "--scale", "smoke", "--threads", "0"],

@@ -56,12 +56,13 @@ def project(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         assert path.exists() == (how != "new"), name
         path.write_text(block if how == "new" else edit(path.read_text(), how, at, block))
+    run_in(target, sys.executable, "scripts/draw_sample.py", "gratings")
     return target
 
 
 def test_the_recipes_plan_train_and_gather(project):
     target = ["snakemake", "--cores", "2", "report/summary.pdf", "--config", "scale=pocket"]
-    assert run_in(project, *target, "-n").count("rule train:") == 6
+    assert run_in(project, *target, "-n").count("rule train:") == 8
     run_in(project, *target)
     table = pd.read_csv(project / "results/pocket/tables/recipes.csv").set_index("row")
     assert list(table.index) == ["full", "k-center", "clipped"] and (table.seeds == 2).all()
@@ -69,6 +70,8 @@ def test_the_recipes_plan_train_and_gather(project):
     assert {"recipes_k_center", "recipes_memorised"} <= set(verdicts.claim)
     assert "memorised" in set(verdicts.measure)
     assert (project / "results/pocket/figures/recipes.svg").exists()
+    gratings = pd.read_csv(project / "results/pocket/tables/gratings.csv")
+    assert (gratings.seeds == 2).all() and (gratings.best_top1 > 0).all()
 
 
 def test_the_added_code_passes_the_conformance_tests_and_the_gates(project):

@@ -57,6 +57,7 @@ class Dataset:
     """
 
     name: str
+    title: str  # as a reader writes it
     classes: tuple[str, ...]  # class number -> name
     shape: tuple[int, int, int]  # (C, H, W)
     mean: tuple[float, ...]  # per channel over all training pixels divided by 255, in float64

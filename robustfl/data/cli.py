@@ -7,6 +7,7 @@ import sys
 import time
 
 from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
+from robustfl.files import user_path
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
         action.add_argument(
             "--cache",
+            type=user_path,
             default="cache",
             metavar="DIR",
             help="data is in DIR/data/NAME (default: cache)",
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     get.add_argument(
         "--folder",
+        type=user_path,
         metavar="DIR",
         help="files you have: torchvision's, an unpacked package's, a cache's",
     )

@@ -98,6 +98,7 @@ def official_gzip(path: Path, time: int) -> bytes:
 
 FASHION_MNIST = Dataset(
     name="fashion_mnist",
+    title="FashionMNIST",
     classes=(
         "T-shirt/top",
         "Trouser",

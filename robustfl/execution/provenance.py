@@ -29,7 +29,11 @@ def git_commit() -> str:
     def git(*words: str) -> str:
         here = Path(robustfl.__file__).parent
         return subprocess.run(
-            ["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", here, *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            timeout=10,
         ).stdout
 
     try:
@@ -44,7 +48,7 @@ def device_name(device: torch.device = CPU) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(
             line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
         )

@@ -25,7 +25,7 @@ def trials():
 def once(session, kind):
     name = f"only-{kind.name.replace(' ', '-')}"
     trial = Trial(session, session.targets[kind.short], name, random.Random(kind.name))
-    trial.place.plain = True
+    trial.place.worker = True
     try:
         trial.disturb([kind])
         trial.settle(even_if_done=False)
@@ -53,7 +53,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_a_signal_before_the_first_epoch_shows_no_traceback(tmp_path):
-    words = ["train", "cifar10-robust-symmetric0.4-full-seed0", "--scale", "smoke", "--no-worker"]
+    words = ["train", "cifar10-robust-symmetric0.4-full-seed0", "--scale", "smoke"]
     words += ["--out", str(tmp_path / "run"), "--set", f"cache={tmp_path}"]
     done = subprocess.run([sys.executable, "-c", EARLY, *words], capture_output=True, text=True)
     assert done.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -572,9 +572,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def _planted(call: Call, what: str, message: str) -> None:
-    # a worker would not have it
-    plain = replace(call.place, plain=True)
-    call.words = [sys.executable, "-c", PLANT, what, *call.target.words(plain)[3:]]
+    call.words = [sys.executable, "-c", PLANT, what, *call.words[3:]]
     call.expects = message
 
 

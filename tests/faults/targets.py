@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -40,7 +39,6 @@ sys.exit(cli.main(sys.argv[1:]))
 
 PLAIN = experiments.read_yaml(ROOT / "config/config.yaml")
 ROBUSTFL = (sys.executable, "-m", "robustfl")
-HAS_WORKER = importlib.util.find_spec("robustfl.execution.worker_client") is not None
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Place:
     """
 
     root: Path
-    plain: bool = True  # no worker
+    worker: bool = False  # the workflow offers one to its runs
     remedies: dict[str, Callable[[], object]] = field(default_factory=dict)
 
     @property
@@ -100,6 +98,8 @@ class Place:
         """Of an undisturbed command: every folder that it writes into is the trial's own."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
+        if not self.worker:
+            kept["ROBUSTFL_WORKER"] = "off"
         return kept | {
             "PATH": path,
             "PYTHONPATH": str(ROOT),
@@ -110,7 +110,6 @@ class Place:
             "MPLBACKEND": "Agg",
             "OMP_NUM_THREADS": "1",
             "LC_ALL": "C.UTF-8",
-            "ROBUSTFL_WORKER_IDLE": "5",
         }
 
 
@@ -158,8 +157,7 @@ def all_targets() -> dict[str, Target]:
 
 def _train(name: str, has: str, weight: int) -> Target:
     def words(place: Place) -> list[str]:
-        command = [*ROBUSTFL, "train", name, "--scale", "smoke", *_where(place, name)]
-        return command + _worker(place)
+        return [*ROBUSTFL, "train", name, "--scale", "smoke", *_where(place, name)]
 
     return _one_run(f"train {name}", name, words, f"module yaml {has}", weight)
 
@@ -169,8 +167,7 @@ def _from_file(name: str) -> Target:
 
     def words(place: Place) -> list[str]:
         spec = place.work / "spec.json"
-        command = [*ROBUSTFL, "train", name, "--spec", str(spec), *_where(place, name)]
-        return command + _worker(place)
+        return [*ROBUSTFL, "train", name, "--spec", str(spec), *_where(place, name)]
 
     return _one_run("train from spec.json", name, words, "module spec noise", 2)
 
@@ -207,10 +204,6 @@ def _where(place: Place, name: str) -> list[str]:
     """Where a run is trained, with a checkpoint after every epoch."""
     where = ["--out", str(place.run(name)), "--set", f"cache={place.cache}"]
     return [*where, "--checkpoint-every", "1"]
-
-
-def _worker(place: Place, plain: bool = False) -> list[str]:
-    return ["--no-worker"] if HAS_WORKER and (place.plain or plain) else []
 
 
 def _select() -> Target:

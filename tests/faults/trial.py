@@ -223,7 +223,7 @@ class Trial:
         self.target = target
         self.random = draws
         self.expected = session.expected(target)
-        self.place = Place(session.folder / name, plain=draws.random() < 0.6)
+        self.place = Place(session.folder / name, worker=draws.random() < 0.6)
         with session.lock:  # nobody writes into the template meanwhile
             self.place.make(session.template.root)
         self.injected: list[str] = []

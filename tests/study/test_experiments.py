@@ -241,3 +241,15 @@ def test_config_is_not_rewritten():
     before = copy.deepcopy(experiments.read_yaml(Path("config/experiments.yaml")))
     experiments.load("smoke")
     assert experiments.read_yaml(Path("config/experiments.yaml")) == before
+
+
+def test_a_leading_tilde_is_a_home_folder_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    plain = experiments.read_yaml(Path("config/config.yaml"))
+    written = {"results": "~/r", "cache": "~/c", "data": {"source": "folder", "folder": "~/d"}}
+    checked = experiments.check_config(plain | written)
+    assert (checked["results"], checked["cache"]) == ("/home/somebody/r", "/home/somebody/c")
+    assert checked["data"] == {"source": "folder", "folder": "/home/somebody/d"}
+    assert experiments.check_config(checked) == checked
+    with pytest.raises(experiments.StudyError, match="cache: .* known home; got '~no-such-user/c'"):
+        experiments.check_config(plain | {"cache": "~no-such-user/c"})

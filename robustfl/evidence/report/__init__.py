@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from robustfl.evidence import figures, tables
 from robustfl.files import write_atomically
-from robustfl.study.experiments import Study, snapshot
+from robustfl.study.changes import changes
+from robustfl.study.experiments import Study, StudyError, load, snapshot
 
 SOURCE = Path("report/summary.typ")
 
@@ -25,6 +27,7 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
     """
     folder = Path(config["results"]) / study.scale
     if what == "tables":
+        say_changes(study, folder / "study")
         make_tables(tables.gather(study, config), folder / "tables")
         keep_study(study, config, folder / "study")
     elif what == "figures":
@@ -48,6 +51,20 @@ def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
         folder / "report.json",
         json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     )
+
+
+def say_changes(study: Study, folder: Path) -> None:
+    """Say on stderr how the study differs from the one that the tables there were made from."""
+    if not (folder / "experiments.yaml").exists() or study.directory.resolve() == folder.resolve():
+        return
+    try:
+        lines = changes(load(study.scale, directory=folder), study)
+    except StudyError as error:  # of another version of the package: these tables replace it
+        lines = [f"it can not be compared: {error}"]
+    if lines:
+        print(f"the tables of {folder.parent} were of another study:", file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
 
 
 def keep_study(study: Study, config: dict, folder: Path) -> None:
@@ -100,7 +117,7 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReportError(
             f"{path} must be readable: {error}; run `robustfl report tables` first"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from robustfl.data import DATASETS
 from robustfl.evidence import figures
 from robustfl.evidence.claims import Verdict
 from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
@@ -15,8 +16,6 @@ from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, gr
 from robustfl.study.experiments import Group, open_settings
 from robustfl.study.record import Record
 from robustfl.study.run_names import without_seed
-
-DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "FashionMNIST"}
 
 
 def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
@@ -55,7 +54,7 @@ def sizes(gathered: StudyRecords) -> str:
         for row in g.rows:
             r = gathered.runs_of(row)[0]
             p = r.metrics["provenance"]
-            seen[f"{DATASETS.get(g.dataset, g.dataset)}, {g.protocol} protocol"] = (
+            seen[f"{DATASETS[g.dataset].title}, {g.protocol} protocol"] = (
                 f"{r.spec.model}, {r.spec.epochs} epochs, "
                 f"{p['train_points'] + p['heldout_points']:,} training and {p['test_points']:,} "
                 "test images"
@@ -253,7 +252,7 @@ def noise(gathered: StudyRecords) -> list[list[str]]:
                 "noise_measured"
             ]
     return [
-        [DATASETS.get(d, d), kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]]
+        [DATASETS[d].title, kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]]
         for (d, kind, rate, seed, h), m in sorted(seen.items())
     ]
 
@@ -261,7 +260,7 @@ def noise(gathered: StudyRecords) -> list[list[str]]:
 def hashes(gathered: StudyRecords) -> list[list[str]]:
     """[data set, array, sha256], as verified before each run."""
     seen = {
-        (DATASETS.get(r.spec.dataset, r.spec.dataset), part.replace("_", " "), value)
+        (DATASETS[r.spec.dataset].title, part.replace("_", " "), value)
         for r in gathered.records.values()
         for part, value in r.metrics["provenance"]["data_hashes"].items()
     }
