@@ -177,15 +177,8 @@ def _cached() -> Target:
 
     def words(place: Place) -> list[str]:
         source = json.dumps({"source": "folder", "folder": str(place.root / "set")})
-        command = [sys.executable, "-c", SMALL_SET, "train", "cached"]
-        command += ["--spec", json.dumps(CACHED)]
-        return [
-            *command,
-            *_where(place, "cached"),
-            "--set",
-            f"data={source}",
-            *_worker(place, True),
-        ]
+        command = [sys.executable, "-c", SMALL_SET, "train", "cached", "--spec", json.dumps(CACHED)]
+        return [*command, *_where(place, "cached"), "--set", f"data={source}"]
 
     return _one_run("train from cache", "cached", words, "data", 3)
 
