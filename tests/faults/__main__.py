@@ -129,8 +129,7 @@ class Campaign:
         for _ in range(draws.choice([1, 2, 2, 3])):
             if left:
                 drawn.append(draws.choice(left))
-                groups = {k.group or k.name for k in drawn}
-                left = [k for k in left if (k.group or k.name) not in groups]
+                left = [k for k in left if not k.groups & drawn[-1].groups]
         return drawn
 
     def _count(self, number: int, trial: Trial) -> None:

@@ -37,7 +37,7 @@ class Kind:
     kills: bool
     of_finished: bool
     on: frozenset[str]
-    group: str
+    groups: frozenset[str]
     short: str
     needs: str
 
@@ -60,21 +60,21 @@ def kind(
     kills: bool = False,
     of_finished: bool = False,
     on: str = "",
-    group: str = "",
+    groups: str = "",
     short: str = "select",
     needs: str = "",
 ):
     """Register a fault.
 
     kills: the command may end without a word. of_finished: it wants to find a finished record.
-    on: what the target must have. group: of these one call has at most one. short: the target of
-    the short form. needs: an attribute of `Host`.
+    on: what the target must have. groups: of each, one call has at most one kind, since they change
+    the same thing. short: the target of the short form. needs: an attribute of `Host`.
     """
 
     def register(inject: Callable[[Call], bool | None]) -> Callable[[Call], bool | None]:
-        KINDS[name] = Kind(
-            name, inject, borne, kills, of_finished, frozenset(on.split()), group, short, needs
-        )
+        wanted = frozenset(on.split())
+        changes = frozenset(groups.split() or [name])
+        KINDS[name] = Kind(name, inject, borne, kills, of_finished, wanted, changes, short, needs)
         return inject
 
     return register
@@ -112,27 +112,27 @@ def _another(call: Call) -> Callable[[subprocess.Popen], list[int]]:
     return choose
 
 
-@kind("SIGKILL", kills=True, group="kill", short=f"train {FULL}")
+@kind("SIGKILL", kills=True, groups="kill", short=f"train {FULL}")
 def sigkill(call: Call) -> None:
     _strike(call, signal.SIGKILL, _itself)
 
 
-@kind("SIGTERM", kills=True, group="kill", short=f"train {FULL}")
+@kind("SIGTERM", kills=True, groups="kill", short=f"train {FULL}")
 def sigterm(call: Call) -> None:
     _strike(call, signal.SIGTERM, _itself)
 
 
-@kind("SIGKILL of a job", kills=True, group="kill", short="workflow, records")
+@kind("SIGKILL of a job", kills=True, groups="kill", short="workflow, records")
 def sigkill_job(call: Call) -> None:
     _strike(call, signal.SIGKILL, _another(call))
 
 
-@kind("SIGTERM of a job", kills=True, group="kill", short="workflow, records")
+@kind("SIGTERM of a job", kills=True, groups="kill", short="workflow, records")
 def sigterm_job(call: Call) -> None:
     _strike(call, signal.SIGTERM, _another(call))
 
 
-@kind("twice at once", borne=True, on="record", group="kill", short=f"train {FULL}")
+@kind("twice at once", borne=True, on="record", groups="kill", short=f"train {FULL}")
 def twice(call: Call) -> bool | None:
     """The same command started a moment before; whoever comes second waits, or finds it done."""
     if "workflow" in call.target.has:
@@ -193,7 +193,7 @@ def _held(lock: Path) -> bool:
 # disks and limits
 
 
-@kind("full disk", group="disk", on="record", short=f"train {FULL}")
+@kind("full disk", groups="disk", on="record", short=f"train {FULL}")
 def full_disk(call: Call) -> None:
     """What is there fits, and a random part of what comes; there is room again afterwards."""
     end_all(call.place)  # jobs of a killed workflow would go on writing
@@ -214,24 +214,24 @@ def full_disk(call: Call) -> None:
     call.after.append(lambda: host.enlarge(disk, 100_000_000))
 
 
-@kind("limit of file sizes", group="disk")
+@kind("limit of file sizes", groups="disk")
 def file_size(call: Call) -> None:
     call.shell(f"ulimit -f {call.random.randint(0, 1000)}; ")
 
 
-@kind("limit of memory", group="memory")
+@kind("limit of memory", groups="memory")
 def address_space(call: Call) -> None:
     call.shell(f"ulimit -v {call.random.randint(300_000, 4_000_000)}; ")
 
 
-@kind("limit of open files", group="files")
+@kind("limit of open files", groups="files")
 def open_files(call: Call) -> None:
     limit = call.random.randint(8, 80)
     call.shell(f"ulimit -n {limit}; ")
     _inherited(call, "ulimit -n", lambda p: p.rlimit(psutil.RLIMIT_NOFILE)[0] <= limit)
 
 
-@kind("memory cgroup", kills=True, group="memory", needs="cgroup")
+@kind("memory cgroup", kills=True, groups="memory", needs="cgroup")
 def memory_cgroup(call: Call) -> None:
     """The kernel kills what does not fit."""
     parent = call.session.host.cgroup
@@ -258,22 +258,22 @@ def memory_cgroup(call: Call) -> None:
 # how a command is started
 
 
-@kind("no descriptor 0", borne=True, group="descriptor")
+@kind("no descriptor 0", borne=True, groups="descriptor")
 def no_stdin(call: Call) -> None:
     call.closed("<&-")
 
 
-@kind("no descriptor 1", borne=True, group="descriptor")
+@kind("no descriptor 1", borne=True, groups="descriptor")
 def no_stdout(call: Call) -> None:
     call.closed(">&-")
 
 
-@kind("no descriptor 2", borne=True, group="descriptor", short=f"train {FULL}")
+@kind("no descriptor 2", borne=True, groups="descriptor", short=f"train {FULL}")
 def no_stderr(call: Call) -> None:
     call.closed("2>&-")
 
 
-@kind("umask 077", borne=True, group="umask")
+@kind("umask 077", borne=True, groups="umask")
 def umask(call: Call) -> None:
     """Whatever the command makes is for its user alone."""
     before = set(call.place.disk.rglob("*"))
@@ -286,7 +286,7 @@ def umask(call: Call) -> None:
     call.checks.append(check)
 
 
-@kind("nice", borne=True, group="nice")
+@kind("nice", borne=True, groups="nice")
 def nice(call: Call) -> None:
     call.before += ["nice", "-n", "12"]
     _inherited(call, "nice", lambda p: p.nice() == 12)
@@ -310,7 +310,7 @@ def _inherited(call: Call, what: str, holds: Callable[[psutil.Process], bool]) -
     call.checks.append(lambda: f"{what} ignored by {without[0]}" if without else "")
 
 
-@kind("locale", borne=True, on="yaml", group="locale", short=f"train {FULL}")
+@kind("locale", borne=True, on="yaml", groups="locale", short=f"train {FULL}")
 def locale(call: Call) -> None:
     call.environment |= call.random.choice(call.session.host.locales)
 
@@ -332,7 +332,7 @@ def environment(call: Call) -> None:
     call.environment |= dict([call.random.choice(VARIABLES)])
 
 
-@kind("other arithmetic", on="record module", group="program", short=f"train {FULL}")
+@kind("other arithmetic", on="record module", groups="program record", short=f"train {FULL}")
 def arithmetic(call: Call) -> bool | None:
     """Other kernels give other numbers: those of a plain run with them, and somebody says so.
 
@@ -363,7 +363,7 @@ def arithmetic(call: Call) -> bool | None:
     return None
 
 
-@kind("no flock", on="record", group="preload", short=f"train {FULL}", needs="no_flock")
+@kind("no flock", on="record", groups="preload", short=f"train {FULL}", needs="no_flock")
 def no_flock(call: Call) -> None:
     """A file system without locks: done without them, or refused by the file's name."""
     errno = call.random.choice(list(host.ERRNOS.values()))
@@ -376,7 +376,7 @@ def no_flock(call: Call) -> None:
     "another user",
     borne=True,
     on="record module",
-    group="program",
+    groups="program record disk",
     short=f"train {COVERS}",
     needs="python",
 )
@@ -446,7 +446,7 @@ def _one_of(call: Call, paths: list[Path]) -> Path | None:
     return call.random.choice(sorted(paths)) if paths else None
 
 
-@kind("damaged checkpoint", borne=True, on="checkpoint", short=f"train {FULL}")
+@kind("damaged checkpoint", borne=True, on="checkpoint", groups="record", short=f"train {FULL}")
 def checkpoint(call: Call) -> None:
     """The newest, the one before, or both."""
     end_all(call.place)
@@ -497,7 +497,7 @@ def compiled(call: Call) -> bool | None:
     return None if paths else False
 
 
-@kind("partial record", borne=True, on="record", short=f"train {FULL}")
+@kind("partial record", borne=True, on="record", groups="record", short=f"train {FULL}")
 def partial_record(call: Call) -> bool | None:
     """Some of the files, some of them damaged, and no metrics.json: a run that was cut short."""
     run = _finished(call)
@@ -510,7 +510,9 @@ def partial_record(call: Call) -> bool | None:
     return None
 
 
-@kind("damaged record", on="record module", of_finished=True, short=f"train {FULL}")
+@kind(
+    "damaged record", on="record module", groups="record", of_finished=True, short=f"train {FULL}"
+)
 def damaged_record(call: Call) -> bool | None:
     """A finished record with one file cut: it is refused, and made again once it is deleted."""
     run = _finished(call)
@@ -521,7 +523,13 @@ def damaged_record(call: Call) -> bool | None:
     return None
 
 
-@kind("damaged packed record", on="record module", of_finished=True, short=f"train {FULL}")
+@kind(
+    "damaged packed record",
+    on="record module",
+    groups="record",
+    of_finished=True,
+    short=f"train {FULL}",
+)
 def damaged_packed(call: Call) -> None:
     """The packed copy is cut: it is refused by name, and trained again once it is deleted."""
     name = call.target.runs[0]
@@ -576,17 +584,19 @@ def _planted(call: Call, what: str, message: str) -> None:
     call.expects = message
 
 
-@kind("NaN in a batch", on="record module", group="program", short=f"train {FULL}")
+@kind("NaN in a batch", on="record module", groups="program", short=f"train {FULL}")
 def planted_nan(call: Call) -> None:
     _planted(call, "nan", "training loss must be finite; got nan")
 
 
-@kind("device memory", on="record module", group="program", short=f"train {FULL}")
+@kind("device memory", on="record module", groups="program", short=f"train {FULL}")
 def planted_memory(call: Call) -> None:
     _planted(call, "memory", "ran out")
 
 
-@kind("flipped byte of the sample", on="record module", group="program", short=f"train {FULL}")
+@kind(
+    "flipped byte of the sample", on="record module", groups="program record", short=f"train {FULL}"
+)
 def flipped_sample(call: Call) -> None:
     """One byte of the committed data set, in a copy of the package."""
     package = call.place.root / "package"

@@ -259,7 +259,7 @@ class Trial:
         if not done:
             return
         status, text = call.run()
-        done = [kind for kind in done if not (call.missed and kind.group == "kill")]
+        done = [kind for kind in done if not (call.missed and "kill" in kind.groups)]
         self.injected += [kind.name for kind in done]
         self._judge(call, done, status, text)
         self._follow(text)
