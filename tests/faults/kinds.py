@@ -224,7 +224,7 @@ def address_space(call: Call) -> None:
     call.shell(f"ulimit -v {call.random.randint(300_000, 4_000_000)}; ")
 
 
-@kind("limit of open files", groups="files")
+@kind("limit of open files")
 def open_files(call: Call) -> None:
     limit = call.random.randint(8, 80)
     call.shell(f"ulimit -n {limit}; ")
@@ -273,7 +273,7 @@ def no_stderr(call: Call) -> None:
     call.closed("2>&-")
 
 
-@kind("umask 077", borne=True, groups="umask")
+@kind("umask 077", borne=True)
 def umask(call: Call) -> None:
     """Whatever the command makes is for its user alone."""
     before = set(call.place.disk.rglob("*"))
@@ -286,7 +286,7 @@ def umask(call: Call) -> None:
     call.checks.append(check)
 
 
-@kind("nice", borne=True, groups="nice")
+@kind("nice", borne=True)
 def nice(call: Call) -> None:
     call.before += ["nice", "-n", "12"]
     _inherited(call, "nice", lambda p: p.nice() == 12)
@@ -310,7 +310,7 @@ def _inherited(call: Call, what: str, holds: Callable[[psutil.Process], bool]) -
     call.checks.append(lambda: f"{what} ignored by {without[0]}" if without else "")
 
 
-@kind("locale", borne=True, on="yaml", groups="locale", short=f"train {FULL}")
+@kind("locale", borne=True, on="yaml", short=f"train {FULL}")
 def locale(call: Call) -> None:
     call.environment |= call.random.choice(call.session.host.locales)
 
@@ -363,7 +363,7 @@ def arithmetic(call: Call) -> bool | None:
     return None
 
 
-@kind("no flock", on="record", groups="preload", short=f"train {FULL}", needs="no_flock")
+@kind("no flock", on="record", short=f"train {FULL}", needs="no_flock")
 def no_flock(call: Call) -> None:
     """A file system without locks: done without them, or refused by the file's name."""
     errno = call.random.choice(list(host.ERRNOS.values()))
