@@ -50,8 +50,8 @@ bench-train: $(ENV) ## measure an epoch of training beside a plain loop (minutes
 bench-worker: $(ENV) ## measure what the warm worker saves a smoke study and a laptop run (minutes)
 	$(RUN) python benchmarks/bench_worker.py
 
-faults: $(ENV) ## inject faults into real runs: kills, a full disk, damaged files (minutes)
-	$(RUN) python tests/faults.py
+faults: $(ENV) ## inject 1,000 faults into real runs; goes on after a stop (up to an hour)
+	PYTHONPATH=tests $(RUN) python -m faults
 
 $(ENV): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \

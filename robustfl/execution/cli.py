@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,14 +194,6 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     from robustfl.execution.progress import watching
     from robustfl.execution.run import Interrupted, run_to_record
 
-    def interrupt(number: int, frame: object) -> None:
-        raise Interrupted(number)
-
-    # Python lets the main thread alone set handlers; in a worker's thread should_stop ends the run
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, interrupt)
-
     _make_bits_repeat(args.threads)
     options = Options(
         device=order.config["device"],
@@ -213,7 +206,7 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     )
     should_stop: Callable[[], bool] = args.should_stop
     try:
-        with watching(order.name, order.spec.epochs) as show:
+        with _raised_by_signals(Interrupted), watching(order.name, order.spec.epochs) as show:
 
             def after_epoch(progress: Progress) -> None:
                 try:
@@ -232,6 +225,25 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     last = metrics["last_top1"]
     print(f"{order.name}: best {best:.2f} %, last {last:.2f} % top-1; record in {order.out}")
     return 0
+
+
+@contextmanager
+def _raised_by_signals(interrupted: type[BaseException]) -> Iterator[None]:
+    """SIGNALS raise interrupted(number) meanwhile, and never where nobody would catch it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise interrupted(number)
+
+    # Python lets the main thread alone set handlers; in a worker's thread should_stop ends the run
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_bits_repeat(threads: int) -> None:

@@ -14,6 +14,8 @@ import torch
 import robustfl
 
 CPU = torch.device("cpu")
+# Variables with which torch and oneDNN take other kernels than the processor's best: other numbers.
+KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def git_commit() -> str:
@@ -56,6 +58,12 @@ def device_name(device: torch.device = CPU) -> str:
         return platform.processor() or platform.machine()
 
 
+def cpu_kernels() -> str:
+    """Torch's kernels on this processor, and the variables that ask for others: AVX512, say."""
+    asked = [f"{name}={os.environ[name]}" for name in KERNEL_VARIABLES if os.environ.get(name)]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *asked])
+
+
 def collect(device: torch.device, **more) -> dict:
     """Provenance of a run that ends now on `device`.
 
@@ -69,6 +77,7 @@ def collect(device: torch.device, **more) -> dict:
         "numpy": np.__version__,
         "device": device.type,
         "device_name": device_name(device),
+        "cpu_kernels": cpu_kernels(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "end": now(),
