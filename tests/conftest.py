@@ -35,6 +35,8 @@ settings.register_profile("long", max_examples=5000)
 SLOW_FILES = (
     "test_bench",
     "test_campaign",
+    "test_claims",
+    "test_cli",
     "test_dag",
     "test_data_programs",
     "test_faults",
