@@ -134,26 +134,17 @@ def sigterm_job(call: Call) -> None:
 
 @kind("twice at once", borne=True, on="record", groups="kill", short=f"train {FULL}")
 def twice(call: Call) -> bool | None:
-    """The same command started a moment before; whoever comes second waits, or finds it done."""
+    """The same command once more, started as it was; whoever comes second waits, or finds it."""
     if "workflow" in call.target.has:
         return False
-    with open(call.place.root / "other.log", "wb") as log:
-        other = subprocess.Popen(
-            call.words,
-            cwd=call.folder,
-            env=call.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
 
-    def wait() -> None:
+    def strike(process: subprocess.Popen) -> None:
+        other = call.start(subprocess.DEVNULL)
         with suppress(subprocess.TimeoutExpired):
             other.wait(LIMIT)
         other.kill()
 
-    call.after.append(wait)
+    call.during.append(strike)
     return None
 
 
@@ -271,25 +262,27 @@ def no_stdout(call: Call) -> None:
 @kind("no descriptor 2", borne=True, groups="descriptor", short=f"train {FULL}")
 def no_stderr(call: Call) -> None:
     call.closed("2>&-")
+    call.mute = True
 
 
 @kind("umask 077", borne=True)
 def umask(call: Call) -> None:
     """Whatever the command makes is for its user alone."""
-    before = set(call.place.disk.rglob("*"))
     call.shell("umask 077; ")
 
     def check() -> str:
-        made = [p for p in set(call.place.disk.rglob("*")) - before if p.stat().st_mode & 0o077]
-        return f"umask ignored: {', '.join(p.name for p in made)}" if made else ""
+        made = [p for p in call.place.disk.rglob("*") if p.lstat().st_ino not in call.there]
+        wide = [p.name for p in made if p.stat().st_mode & 0o077]
+        return f"umask ignored: {', '.join(wide)}" if wide else ""
 
     call.checks.append(check)
 
 
 @kind("nice", borne=True)
 def nice(call: Call) -> None:
+    lowered = min(os.nice(0) + 12, 19)
     call.before += ["nice", "-n", "12"]
-    _inherited(call, "nice", lambda p: p.nice() == 12)
+    _inherited(call, "nice", lambda p: p.nice() == lowered)
 
 
 def _inherited(call: Call, what: str, holds: Callable[[psutil.Process], bool]) -> None:
