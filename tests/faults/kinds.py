@@ -271,7 +271,8 @@ def umask(call: Call) -> None:
     call.shell("umask 077; ")
 
     def check() -> str:
-        made = [p for p in call.place.disk.rglob("*") if p.lstat().st_ino not in call.there]
+        paths = call.place.disk.rglob("*")
+        made = [p for p in paths if not {p, p.lstat().st_ino} & call.there]
         wide = [p.name for p in made if p.stat().st_mode & 0o077]
         return f"umask ignored: {', '.join(wide)}" if wide else ""
 

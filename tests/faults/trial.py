@@ -51,8 +51,8 @@ class Call:
     before: words that start it, such as `nice -n 12`. user: the same, after all others. during:
     called with the process while it runs. after: lifts the faults. checks: say what is wrong
     although it ended well. afterwards: once it has been judged. expects: words that its output must
-    have where it fails. mute: nothing that it says can be heard. there: inodes of the files that
-    the command finds.
+    have where it fails. mute: nothing that it says can be heard. there: paths and inodes of the
+    files that the command finds; one that it replaces keeps its mode.
     """
 
     place: Place
@@ -71,7 +71,7 @@ class Call:
     missed: bool = False
     expects: str = ""
     mute: bool = False
-    there: frozenset[int] = frozenset()
+    there: frozenset[Path | int] = frozenset()
     text: str = ""  # the output so far
     other_bytes: Callable[[], dict] | None = None  # where the fault asks for other numbers
 
@@ -85,7 +85,8 @@ class Call:
 
     def run(self) -> tuple[int | None, str]:
         """(status, output) of the command under its faults; None where it hangs."""
-        self.there = frozenset(path.lstat().st_ino for path in self.place.disk.rglob("*"))
+        paths = list(self.place.disk.rglob("*"))
+        self.there = frozenset([*paths, *(path.lstat().st_ino for path in paths)])
         process = self.start(subprocess.PIPE)
         reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         watchers = [threading.Thread(target=strike, args=(process,)) for strike in self.during]
