@@ -8,7 +8,8 @@ from pathlib import Path
 
 from robustfl.study.cli import add_scale, add_set, config_of, study_of
 
-PAGES = ("ladder", "readings")  # modules of robustfl.evidence.report with make(config, folder)
+# modules of robustfl.evidence.report with make(config, folder)
+PAGES = ("answers", "ladder", "readings")
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ one name and one training. Everything that a run names is checked here, before a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -47,6 +47,7 @@ __all__ = [  # with what other rooms read of the config through this module
     "read_yaml",
     "readable_name",
     "resolve_scale",
+    "restricted",
     "rows_of",
     "scales",
     "snapshot",
@@ -159,6 +160,22 @@ def load(
         titles = (entry["title"], entry["slide"], entry["dataset"], entry["protocol"])
         groups[key] = Group(key, *titles, tuple(rows), **shown)
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
+
+
+def restricted(known: Study, names: Collection[str]) -> Study:
+    """The study as far as it has these runs: rows and groups without any of them are left out."""
+    groups = {}
+    for key, group in known.groups.items():
+        rows = [
+            replace(row, names=tuple(name for name in row.names if name in names))
+            for row in group.rows
+        ]
+        kept = tuple(row for row in rows if row.names)
+        if kept:
+            groups[key] = replace(group, rows=kept)
+    specs = {name: spec for name, spec in known.specs.items() if name in names}
+    seeds = tuple(seed for seed in known.seeds if any(s.seed == seed for s in specs.values()))
+    return replace(known, groups=groups, specs=specs, seeds=seeds)
 
 
 def _wanted(known: list[str], scale: str, size: dict, config: dict) -> list[str]:

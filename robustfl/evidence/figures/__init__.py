@@ -14,6 +14,8 @@ from robustfl.study.experiments import Group, Study
 if TYPE_CHECKING:
     from robustfl.evidence.tables import StudyRecords
 
+FOREST = "verdicts"  # stem of the forest plot of the primary comparisons
+
 
 def diagnosed(study: Study, group: Group) -> bool:
     """Whether a group gets a figure of its selections.
@@ -44,8 +46,9 @@ def extras(study: Study, group: Group) -> list[str]:
 
 
 def names(study: Study) -> list[str]:
-    """Stems of the figure files of a study: every group's, then the diagnostics'."""
+    """Stems of a study's figure files: the forest plot, every group's, then the diagnostics'."""
     return [
+        FOREST,
         *study.groups,
         *(
             f"{extra}_{key}"
@@ -57,8 +60,11 @@ def names(study: Study) -> list[str]:
 
 def draw(gathered: StudyRecords, folder: Path) -> None:
     """Write {name}.svg into `folder` for every name of names()."""
-    from robustfl.evidence.figures import picked_images, selection_quality, slides, style
+    from robustfl.evidence import claims
+    from robustfl.evidence.figures import forest, picked_images, selection_quality, slides, style
 
+    lines = [forest.Line(v) for v in claims.verdicts(gathered) if v.primary]
+    style.write_svg(lambda figure: forest.draw(figure, lines), folder / f"{FOREST}.svg")
     kinds = {
         "diagnostics": selection_quality.selection,
         "classes": picked_images.classes,

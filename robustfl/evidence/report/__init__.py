@@ -103,16 +103,44 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
     # typst reads nothing outside its root: the source and the results must both lie in it
     root = Path(os.path.commonpath([Path.cwd().resolve(), folder.resolve()]))
     inputs = {
-        "report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"
+        name: f"/{path.resolve().relative_to(root).as_posix()}"
+        for name, path in _sources(study, folder).items()
     }
-    inputs["figures"] = f"/{(folder / 'figures').resolve().relative_to(root).as_posix()}"
     try:
         pdf = typst.compile(
-            SOURCE.resolve(), root=root, ignore_system_fonts=True, sys_inputs=inputs, timestamp=0
+            SOURCE.resolve(),
+            root=root,
+            font_paths=[font_folder()],
+            ignore_system_fonts=True,
+            sys_inputs=inputs,
+            timestamp=0,
         )
     except typst.TypstError as error:
         raise ReportError(f"{SOURCE} must compile: {error}") from error
     write_atomically(out, pdf)
+
+
+def _sources(study: Study, folder: Path) -> dict[str, Path]:
+    """What summary.typ reads, by the name of its input; a scale that warns speaks of itself alone.
+
+    The pages of several scales lie beside the scales' folders, where they have been made.
+    """
+    sources = {"report": folder / "tables" / "report.json", "figures": folder / "figures"}
+    if study.about.warn:
+        return sources
+    answered, ladder = folder.parent / "answers" / "answers.json", folder.parent / "ladder"
+    if answered.exists():
+        sources["answers"] = answered
+    if (ladder / "ladder.svg").exists() and (ladder / "memorisation.svg").exists():
+        sources["ladder"] = ladder
+    return sources
+
+
+def font_folder() -> Path:
+    """The fonts of matplotlib, in which the figures' text is set."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def _read(path: Path) -> dict:
