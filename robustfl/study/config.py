@@ -73,7 +73,6 @@ class Scale:
     statement: str  # what may be read out of its numbers; the report opens with it
     warn: bool = False  # whether the statement is a warning
     auto: str | None = None  # `scale: auto` means this one on such a device: cuda | cpu
-    bears: tuple[str, ...] = ()  # what a claim may need, see `needs` in claims.yaml
     images: int = 0  # training images of a rung of the ladder; 0 for a scale that is none
 
 
@@ -84,7 +83,6 @@ def scales(directory: Path | str = CONFIG_DIR) -> dict[str, Scale]:
         about = {f.name: entry[f.name] for f in fields(Scale) if f.name in entry}
         if "statement" not in about:
             raise StudyError(f"scales.yaml: {name} must have a statement; it has none")
-        about["bears"] = tuple(about.get("bears", ()))
         known[name] = Scale(name, **about)
     return known
 

@@ -14,6 +14,7 @@ from robustfl.evidence.claims.verdict import (
     Verdict,
     combined_outcome,
     floor,
+    slides_value,
     verdicts,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "further_sides",
     "load",
     "sides_of",
+    "slides_value",
     "verdicts",
 ]

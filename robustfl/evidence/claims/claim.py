@@ -36,6 +36,7 @@ class Claim:
     key: str
     says: str
     slide: str
+    short: str = ""  # the same in a few words, for a sentence about several; of primary claims
     group: str | None = None
     order: tuple = ()  # rows, best first: one statistic per seed
     compare: tuple = ()  # (row, row) pairs of the group, the better first
@@ -108,6 +109,9 @@ def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
             claim = Claim(key, **values)
         except TypeError as error:
             raise StudyError(f"{path}: claim {key}: {error}") from error
+
+        if claim.primary and not claim.short:
+            raise StudyError(f"claims.yaml: claim {key}: a primary claim must be `short` too")
 
         # what is misspelt here would be a claim that nothing ever tests
         for field_, names, registry in (

@@ -37,7 +37,8 @@ class Precondition:
         if low >= self.least:
             return ""
         if low == high:
-            value = f"{high:.0f} {self.unit}"
+            digits = 0 if self.unit == "%" else 1
+            value = f"{high:.{digits}f} {self.unit}".replace("-", "−")
         else:  # bounds alone are known: either even the upper one fails, or it is open
             at_most = high < self.least
             value = f"at most {high:.0f} %" if at_most else f"{low:.0f} to {high:.0f} {self.unit}"

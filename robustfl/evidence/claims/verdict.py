@@ -58,6 +58,7 @@ class Size(Enum):
     HOLDS = "the slides' size"
     SMALLER = "smaller than the slides'"
     LARGER = "larger than the slides'"
+    OTHER_SIGN = "not the slides' sign"
 
 
 @dataclass(frozen=True)
@@ -253,17 +254,22 @@ def _unmet(c: Comparison, gathered: StudyRecords) -> str:
     return ""
 
 
-def _size(v: Verdict) -> Size | None:
-    """Where the slides' value lies, of the measure that it is of."""
-    e, published = v.estimate, v.comparison.published
+def slides_value(v: Verdict) -> float | None:
+    """The slides' value of the statistic; None for a measure or budget that they do not give."""
     of_slides = v.comparison.claim.published is not None or v.measure == BEST
-    if published is None or not of_slides or v.budget != FIRST_BUDGET:
-        return None
-    if e is None or e.low is None or e.high is None:
+    return v.comparison.published if of_slides and v.budget == FIRST_BUDGET else None
+
+
+def _size(v: Verdict) -> Size | None:
+    """Where the slides' value lies."""
+    e, published = v.estimate, slides_value(v)
+    if published is None or e is None or e.low is None or e.high is None:
         return None
     at = published - v.comparison.target
     if e.low <= at <= e.high:
         return Size.HOLDS
+    if e.mean * at < 0:
+        return Size.OTHER_SIGN
     # by distance from no effect, so that a smaller loss is smaller too
     return Size.SMALLER if abs(e.mean) < abs(at) else Size.LARGER
 

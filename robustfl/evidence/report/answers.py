@@ -55,8 +55,13 @@ def table(everything: list[Answer], chosen: list[Answer]) -> pd.DataFrame:
 def line(answer: Answer) -> dict:
     """What the PDF says of an answer."""
     (of,) = verdict_tables.primary([v for v in (answer.verdict, answer.last) if v])
+    return of | {"where": where(answer)}
+
+
+def where(answer: Answer) -> str:
+    """The scale of an answer, its images and seeds."""
     seeds = answer.verdict.estimate.seeds if answer.verdict.estimate else 0
-    return of | {"scale": answer.scale.name, "images": answer.images, "seeds": seeds}
+    return f"{answer.scale.name}, {answer.images:,} images, {seeds} seed{'s' * (seeds != 1)}"
 
 
 def page(everything: list[Answer], chosen: list[Answer]) -> str:
@@ -78,7 +83,5 @@ def page(everything: list[Answer], chosen: list[Answer]) -> str:
 def sentence(answer: Answer) -> str:
     """The claim, where it is answered, and what was found there."""
     claim = answer.verdict.comparison.claim
-    seeds = answer.verdict.estimate.seeds if answer.verdict.estimate else 0
-    where = f"{answer.scale.name}, {answer.images:,} images, {seeds} seed{'s' * (seeds != 1)}"
     found = verdict_tables.finding(answer.verdict, answer.last)
-    return f"**{claim.says}** ({where}): {found}."
+    return f"**{claim.says}** ({where(answer)}): {found}."

@@ -62,43 +62,41 @@ def abstract(gathered: StudyRecords, judged: list[Verdict]) -> list[str]:
 
 def answer(family: list[Verdict]) -> str:
     """What the primary comparisons come to, kind by kind, in one sentence."""
+
+    def of(*words: Outcome) -> list[Verdict]:
+        return [v for v in family if v.outcome in words]
+
     kinds = (
-        ("these hold", [v for v in family if v.outcome.holds and not _as_random(v)]),
-        ("these hold, but a random subset does as well", [v for v in family if _as_random(v)]),
+        ("holds", "hold", of(Outcome.REPRODUCED, Outcome.BY_SELECTION)),
         (
-            "these do not",
-            [v for v in family if v.outcome in (Outcome.NOT_REPRODUCED, Outcome.NO_DIFFERENCE)],
+            "holds no better than with a random subset",
+            "hold no better than with a random subset",
+            of(Outcome.AS_RANDOM),
         ),
-        ("these stay open", [v for v in family if v.outcome is Outcome.UNDECIDED]),
-        (
-            "these runs cannot test the rest",
-            [v for v in family if v.outcome is Outcome.NOT_TESTABLE],
-        ),
+        ("does not hold", "do not hold", of(Outcome.NOT_REPRODUCED, Outcome.NO_DIFFERENCE)),
+        ("is undecided", "are undecided", of(Outcome.UNDECIDED)),
+        ("cannot be tested here", "cannot be tested here", of(Outcome.NOT_TESTABLE)),
     )
     parts = [
-        f"{words} ({'; '.join(dict.fromkeys(_named(v) for v in members))})"
-        for words, members in kinds
+        f"{len(members)} {one if len(members) == 1 else several} ({_named(members)})"
+        for one, several, members in kinds
         if members
     ]
     if not parts:
         return "No primary claim speaks of these groups."
-    text = f"Of {len(family)} primary comparisons, {join_with_and(parts)}."
-    return text
+    return f"Of {len(family)} primary comparisons, {join_with_and(parts)}."
 
 
-def _as_random(v: Verdict) -> bool:
-    return v.outcome is Outcome.AS_RANDOM
-
-
-def _named(v: Verdict) -> str:
-    """The claim in its own words, with the greedy rule where it depends on one."""
-    c = v.comparison
-    says = (
-        c.claim.says[0].lower() + c.claim.says[1:]
-        if c.claim.says.startswith("At ")
-        else (c.claim.says)
+def _named(verdicts: list[Verdict]) -> str:
+    """The claims in a few words, each with the greedy rules that it stands under here."""
+    rules: dict[str, list[str]] = {}
+    for v in verdicts:
+        of_claim = rules.setdefault(v.comparison.claim.short, [])
+        if v.comparison.rule is not None:
+            of_claim.append(GREEDY_VARIANTS[v.comparison.rule])
+    return "; ".join(
+        f"{short}, {join_with_and(of)}" if of else short for short, of in rules.items()
     )
-    return says if c.rule is None else f"{says}, {GREEDY_VARIANTS[c.rule]} rule"
 
 
 def floors(gathered: StudyRecords) -> list[list[str]]:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustfl.evidence.claims import Claim, Comparison, Outcome, Statistic, Verdict
+from robustfl.evidence.claims import (
+    Claim,
+    Comparison,
+    Outcome,
+    Statistic,
+    Verdict,
+    slides_value,
+)
 from robustfl.evidence.claims.measures import MEASURES
 from robustfl.evidence.claims.verdict import FIRST_BUDGET, combined_outcome
 from robustfl.evidence.paired_tests import Estimate
@@ -104,7 +111,7 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
                 "rule": "" if c.rule is None else GREEDY_VARIANTS[c.rule],
                 "measure": v.measure,
                 "equal": v.budget,
-                "slides": c.published,
+                "slides": slides_value(v),
                 "statistic": c.claim.statistic.value,
                 "value": e and e.mean,
                 "low": e and e.low,
@@ -158,7 +165,7 @@ def _markdown_table(verdicts: list[Verdict], gathered: StudyRecords) -> list[str
             c.part,
             EQUAL[v.budget],
             MEASURES[v.measure].name,
-            number(c, v.measure, c.published),
+            number(c, v.measure, slides_value(v)),
             spread(v),
             over_random(v),
             f"**{v.outcome.value}**" + (f" ({v.reason})" if v.reason else ""),
@@ -194,8 +201,8 @@ def sentences(verdicts: list[Verdict]) -> list[str]:
     undecided = [v.detectable for v in family if v.detectable is not None]
     if undecided:
         text.append(
-            f"An undecided one would have shown, four times in five, a true difference of "
-            f"{min(undecided):.1f} to {max(undecided):.1f} points."
+            "An undecided one would have shown, four times in five, a true difference of "
+            f"{_range(undecided)} points."
         )
     if any(v.p_holm is not None for v in family):
         text.append(
@@ -205,6 +212,11 @@ def sentences(verdicts: list[Verdict]) -> list[str]:
     if seeds == 1:
         text.append("With one seed nothing that varies with the seed can be decided.")
     return text
+
+
+def _range(numbers: list[float]) -> str:
+    low, high = f"{min(numbers):.1f}", f"{max(numbers):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def sorted_outcomes(counts: Counter) -> list[tuple[Outcome, int]]:
@@ -261,14 +273,14 @@ def primary(verdicts: list[Verdict]) -> list[dict]:
                 "key": c.claim.key,
                 "says": c.claim.says,
                 "part": c.part,
-                "slides": number(c, v.measure, c.published),
+                "slides": number(c, v.measure, slides_value(v)),
                 "best": spread(v),
                 "last": "" if last is None else spread(last),
                 "over_random": over_random(v),
                 "p_holm": "" if v.p_holm is None else f"{v.p_holm:.2g}",
                 "outcome": v.outcome.value,
                 "mark": mark(v.outcome),
-                "size": v.size.value if v.size else "",
+                "size": v.size.value if v.size and v.outcome.holds else "",
                 "reason": v.reason,
                 "found": found(v),
                 "sentence": finding(v, last),
@@ -344,7 +356,7 @@ def _line(claim: Claim, measure: str, budget: str, verdicts: list[Verdict]) -> d
 
 def _common_number(verdicts: list[Verdict], measure: str) -> str:
     """The slides' number, where all comparisons of the line have the same one."""
-    numbers = {number(v.comparison, measure, v.comparison.published) for v in verdicts}
+    numbers = {number(v.comparison, measure, slides_value(v)) for v in verdicts}
     return numbers.pop() if len(numbers) == 1 else ""
 
 
