@@ -1,6 +1,6 @@
 # `make` alone prints what the targets do: the words after their ##.
 .DEFAULT_GOAL := help
-.PHONY: help summary test lint test-kernel evidence bench bench-select bench-train faults clean
+.PHONY: help summary test lint test-kernel evidence bench bench-select bench-train bench-worker faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -47,8 +47,11 @@ bench-train: $(ENV) ## measure an epoch of training beside a plain loop (minutes
 	$(RUN) python benchmarks/bench_train.py
 	if $(HAS_GPU); then $(RUN) PYTHONPATH=. python benchmarks/bench_steps.py; fi
 
-faults: $(ENV) ## inject faults into real runs: kills, a full disk, damaged files (minutes)
-	$(RUN) python tests/faults.py
+bench-worker: $(ENV) ## measure what the warm worker saves a smoke study and a laptop run (minutes)
+	$(RUN) python benchmarks/bench_worker.py
+
+faults: $(ENV) ## inject 1,000 faults into real runs; goes on after a stop (up to an hour)
+	PYTHONPATH=tests $(RUN) python -m faults
 
 $(ENV): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \

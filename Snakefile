@@ -16,6 +16,13 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 
 
+# a call that runs jobs; a job of a cluster reads this file too, but not this part
+onstart:
+    JobLines.install(logger)
+    if workflow.local_exec:
+        worker_client.offer()
+
+
 rule all:
     default_target: True
     input:

@@ -188,7 +188,7 @@ def in_own_process(method: str, n: int, k: int, repeats: int) -> dict:
         [sys.executable, __file__, *case],
         env={**os.environ, **threads},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
@@ -208,7 +208,7 @@ def machine() -> str:
     cpu = next(
         (
             line.split(":")[1].strip()
-            for line in open("/proc/cpuinfo")
+            for line in open("/proc/cpuinfo", encoding="utf-8")
             if line.startswith("model name")
         ),
         platform.machine(),
@@ -365,7 +365,7 @@ def main() -> None:
         return
     rows = measure(args.sizes, args.ratios, args.repeats)
     args.out.mkdir(parents=True, exist_ok=True)
-    with open(args.out / "selection.csv", "w", newline="") as file:
+    with open(args.out / "selection.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
@@ -377,7 +377,7 @@ def main() -> None:
             }
             for row in rows
         )
-    (args.out / "selection.md").write_text(report(rows, args.repeats))
+    (args.out / "selection.md").write_text(report(rows, args.repeats), encoding="utf-8")
     plot(rows, args.out / "selection.svg")
 
 

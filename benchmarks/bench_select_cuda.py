@@ -138,7 +138,7 @@ def main() -> None:
     cases = [(count, args.points or n, target) for count, n, target in CASES]
     text = page(cases, device)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "selection-gpu.md").write_text(text)
+    (args.out / "selection-gpu.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

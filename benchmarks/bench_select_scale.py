@@ -136,7 +136,7 @@ def main() -> None:
                 [sys.executable, __file__, "--case", case],
                 env=env,
                 stdout=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 check=True,
             )
             row = json.loads(done.stdout)
@@ -146,7 +146,9 @@ def main() -> None:
             )
             print(lines[-1], file=sys.stderr)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "selection-scale.md").write_text("\n".join([*lines, "", ELSEWHERE, ""]))
+    (args.out / "selection-scale.md").write_text(
+        "\n".join([*lines, "", ELSEWHERE, ""]), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def main() -> None:
     torch.set_num_threads(1)
     text = page(synthetic(args.images, device), ways)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "training-gpu.md").write_text(text)
+    (args.out / "training-gpu.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,6 @@ for epoch in range(10):
     with torch.no_grad():
         accuracy = (model(inputs[900:]).argmax(1) == labels[900:]).float().mean()
     print(
-        f"epoch {epoch}: trained on {len(sampler)} of {len(data)} points, "
+        f"epoch {epoch}: trained on {len(sampler.indices)} of {len(data)} points, "
         f"accuracy on clean labels {accuracy:.3f}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -80,19 +81,57 @@ def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda
 
     should_stop: asked after every epoch of a run; where it says True, the run saves and ends.
     """
+    _open_standard_streams()
     args = build_parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     args.should_stop = should_stop
     try:
-        return args.run(args)
-    except BrokenPipeError:  # stdout was closed (`robustfl runs | head`): exit quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = args.run(args)
+        sys.stdout.flush()  # here, where a closed or full stdout can still be told
+        return status
+    except BrokenPipeError:  # nobody reads on (`robustfl runs | head`): exit quietly
+        _drop_stdout()
         return 0
     except ValueError as error:  # StudyError and SpecError among them
-        print(f"robustfl: {error}", file=sys.stderr)
+        _tell(error)
         return 2
     except (RuntimeError, OSError) as error:
-        print(f"robustfl: {error}", file=sys.stderr)
+        _tell(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _drop_stdout()  # it may be what is full: what it holds back cannot be written
         return 1
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where standard input, output or error is closed, as a daemon or cron has it.
+
+    Otherwise the next file that is opened takes the number and stands for the stream, and Python
+    has None for it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+
+    # only now, when no file of Python's own takes one of the three numbers
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+
+
+def _tell(error: Exception) -> None:
+    """Say what is wrong in one line, whatever a library or a path has put into it."""
+    text = " ".join(line.strip(" ") for line in str(error).split("\n"))
+    # what a screen would obey is shown instead
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    print("robustfl:", shown, file=sys.stderr)
+
+
+def _drop_stdout() -> None:
+    """Let what stdout still holds go to /dev/null, or Python fails when it writes it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

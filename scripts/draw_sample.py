@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     # the samples of the other sets stay as they are, and so do their hashes
     listed = args.out / "sha256.json"
-    hashes = json.loads(listed.read_text()) if listed.exists() else {}
+    hashes = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
     for name in args.names or data.DATASETS:
         full = data.load(name, cache=args.cache).asdict()
         arrays = {}
@@ -73,7 +73,7 @@ def main() -> None:
             f"{name}: {len(arrays['train_labels'])} + {len(arrays['test_labels'])} images, "
             f"{size:,} bytes"
         )
-    listed.write_text(json.dumps(hashes, indent=1) + "\n")
+    listed.write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,20 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import os
 import pickle
+import shutil
 import struct
+import subprocess
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from robustfl import data
 from robustfl.data import cifar10, fashion_mnist
@@ -22,17 +28,23 @@ from robustfl.study.run_spec import RunSpec
 
 ROOT = Path(__file__).parent.parent
 
+# `pytest --hypothesis-profile=long`: for a night; the tests that leave the number open follow
+settings.register_profile("long", max_examples=5000)
 
 # Files whose tests start snakemake, servers or whole studies; all others are marked `fast`.
 SLOW_FILES = (
     "test_bench",
     "test_campaign",
+    "test_claims",
+    "test_cli",
     "test_dag",
     "test_data_programs",
     "test_faults",
     "test_figures",
+    "test_hosts",
     "test_inference",
     "test_loop",
+    "test_numba_cache",
     "test_packed",
     "test_precision",
     "test_published",
@@ -158,3 +170,22 @@ def raw_fashion(tmp_path, monkeypatch) -> Path:
         header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         (place / f"{name}.gz").write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
     return place
+
+
+# another user
+
+
+@pytest.fixture
+def public_folder():
+    """A folder that other users can reach, which pytest's own are not; skips where there is none.
+
+    Tests start programs as such a user by setpriv.
+    """
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("changing the user takes root and setpriv")
+    plain = ["setpriv", "--reuid=2001", "--regid=2001", "--clear-groups", sys.executable]
+    if subprocess.run([*plain, "-c", "import numba"], cwd="/", capture_output=True).returncode:
+        pytest.skip("other users cannot run this Python")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -53,10 +54,13 @@ def test_show_prints_spec_and_slide(capsys):
         (["runs", "--set", "epochs=0"], "epochs must be null or an integer >= 1; got 0"),
         (["runs", "--set", "torch_compile=["], "--set torch_compile must be a YAML value; got '['"),
         (["runs", "--set", "data={source: folder}"], "data must be a mapping of source"),
-        (["runs", "--set", "cache=3"], "cache must be a path; got 3"),
+        (
+            ["runs", "--set", "cache=3"],
+            "cache must be a path without braces, backslashes and control characters; got 3",
+        ),
         (
             ["train", "../x", "--spec", "config/scales.yaml"],
-            "--spec must be a readable JSON file; config/scales.yaml",
+            "--spec must be a readable JSON file; 'config/scales.yaml'",
         ),
         (
             ["train", "cifar10-speed-random0.2-seed0", "--scale", "smoke", "--threads", "0"],
@@ -237,6 +241,77 @@ def test_a_run_ends_after_the_epoch_in_which_it_should_stop(tmp_path):
     state = checkpoint.load(tmp_path / "run/checkpoint.ckpt", spec.hash)
     assert state["progress"]["epoch"] == 2
     assert main(words) == 0
+    assert (tmp_path / "run/metrics.json").exists()
+
+
+def command(*words, **options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "robustfl", *words], **(pipes | options))
+
+
+def test_threads_go_by_the_cores_that_the_process_may_use():
+    """Which `taskset` and schedulers restrict, not by those of the machine."""
+
+    def one_core():
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+
+    words = ["train", "cifar10-speed-random0.2-seed0", "--scale", "smoke", "--threads", "2"]
+    run = command(*words, preexec_fn=one_core)
+    _, err = run.communicate()
+    assert run.returncode == 2
+    assert "--threads must be from 1 to the 1 cores that this process may use; got 2" in err
+
+
+def test_output_that_nobody_reads_ends_quietly():
+    with command("runs", "--scale", "full") as run:
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 0
+
+
+def test_a_full_disk_under_the_output_is_told():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        run = command("runs", "--scale", "smoke", stdout=full)
+        _, err = run.communicate()
+    assert run.returncode == 1
+    assert err == "robustfl: [Errno 28] No space left on device\n"
+
+
+def test_a_run_whose_lines_nobody_reads_is_interrupted_and_goes_on_later(tmp_path):
+    """As by `robustfl train ... | head -1`."""
+    spec = json.dumps(dataclasses.replace(SMALL, epochs=20).asdict())
+    words = ["train", "mine", "--spec", spec, "--set", f"cache={tmp_path}/cache"]
+    words += ["--out", str(tmp_path / "run"), "--checkpoint-every", "1000"]
+    with command(*words) as run:
+        assert "epoch 1/20" in run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 128 + signal.SIGPIPE
+    assert (tmp_path / "run/checkpoint.ckpt").exists()
+    assert not (tmp_path / "run/metrics.json").exists()
+
+    again = command(*words)
+    out, err = again.communicate()
+    assert again.returncode == 0 and out.startswith("going on after epoch"), err
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_run_does_without_standard_streams(tmp_path, closed):
+    """Daemons and cron start programs with some of them closed."""
+    words = [
+        sys.executable,
+        "-m",
+        "robustfl",
+        "train",
+        "mine",
+        "--spec",
+        json.dumps(SMALL.asdict()),
+    ]
+    words += ["--out", str(tmp_path / "run"), "--set", f"cache={tmp_path}/cache"]
+    done = subprocess.run(["bash", "-c", f'"$@" {closed}', "-", *words], capture_output=True)
+    assert done.returncode == 0 and done.stderr == b""
     assert (tmp_path / "run/metrics.json").exists()
 
 

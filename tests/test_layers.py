@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-BASE = {"", "rng", "files", "cuda"}  # "": the package itself, for its version and public names
+BASE = {
+    "",
+    "rng",
+    "files",
+    "machine",
+    "cuda",
+}  # "": the package itself, for its version and public names
 ROOMS = {  # room -> the rooms it may import
     "data": set(),
     "selection": set(),

@@ -140,7 +140,9 @@ def _read_package(place: Path, source: str) -> Arrays:
                 pixels = np.asarray(picture)  # (b, 1024, 3)
             parts.append(pixels.transpose(0, 2, 1).reshape(-1, 3, 32, 32))
         arrays[f"{split}_images"] = np.concatenate(parts)
-        labels = json.loads((place / f"{split}_lables.json").read_text())  # the package's spelling
+        labels = json.loads(
+            (place / f"{split}_lables.json").read_text(encoding="utf-8")
+        )  # the package's spelling
         arrays[f"{split}_labels"] = np.array(labels, dtype=np.uint8)
     return Arrays.of(arrays, source)
 

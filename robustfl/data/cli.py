@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
-from robustfl.data import DATASETS, FETCHABLE, DataError, check, fetch
+from robustfl.data import DATASETS, FETCHABLE, check, fetch
+from robustfl.files import user_path
 
 EPILOG = """examples:
   robustfl data fetch                                   both sets, from what is reachable
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
         action.add_argument(
             "--cache",
+            type=user_path,
             default="cache",
             metavar="DIR",
             help="data is in DIR/data/NAME (default: cache)",
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     get.add_argument(
         "--folder",
+        type=user_path,
         metavar="DIR",
         help="files you have: torchvision's, an unpacked package's, a cache's",
     )
@@ -48,27 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the parsed command.
 
-    Returns 0, or 1 after one line on stderr that says what is wrong and what to do. Raises
-    ValueError for a data set that DATASETS does not have, before any work.
+    Returns 0. Raises ValueError for a data set that DATASETS does not have, before any work, and
+    DataError, which says what is wrong and what to do.
     """
     # all names first: a typo in the last one must not come up after the first download
     for name in args.names:
         if name not in DATASETS:
             raise ValueError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}")
-    try:
-        for name in args.names or DATASETS:
-            start = time.monotonic()
-            if args.action == "fetch":
-                path = fetch(
-                    name, source=args.source, folder=args.folder, cache=args.cache, log=_say
-                )
-                _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
-            else:
-                check(name, cache=args.cache, log=_say)
-                _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
-    except DataError as error:
-        print(f"robustfl data: {error}", file=sys.stderr)
-        return 1
+    for name in args.names or DATASETS:
+        start = time.monotonic()
+        if args.action == "fetch":
+            path = fetch(name, source=args.source, folder=args.folder, cache=args.cache, log=_say)
+            _say(f"{name}: ready in {path} ({time.monotonic() - start:.1f} s)")
+        else:
+            check(name, cache=args.cache, log=_say)
+            _say(f"{name}: every array is right ({time.monotonic() - start:.1f} s)")
     return 0
 
 

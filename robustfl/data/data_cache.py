@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ from robustfl.data import sample, source_torchvision
 from robustfl.data.base import KEYS, Arrays, DataError, Dataset
 from robustfl.data.cifar10 import CIFAR10
 from robustfl.data.fashion_mnist import FASHION_MNIST
-from robustfl.files import locked, sync_folder, write_atomically
+from robustfl.files import locked, sync_folder, user_path, write_atomically
 
 DATASETS: dict[str, Dataset] = {
     "cifar10": CIFAR10,
@@ -98,18 +98,34 @@ def fetch(
             "source must not be 'sample' to fetch: the sample is in the package, and needs no"
             " fetching"
         )
-    with _lock(target, log):
+    # what is there is read without a lock, from a cache that may be read-only
+    if _verified(dataset, cache):
+        log(f"{name}: in {target}, verified")
+        return target
+
+    # a folder that is a link stays one: the set is made anew where it leads
+    real = Path(os.path.realpath(target))
+    with _lock(real, log):
         # it may have come while this process waited for the lock
-        if target.exists():
-            try:
-                _read(dataset, cache)
-                log(f"{name}: in {target}, verified")
-                return target
-            except DataError as error:
-                log(f"{error}\n{name}: fetching it again")
-        _clear(target)
-        _replace(target, dataset, source, folder, log)
+        if _verified(dataset, cache, log):
+            log(f"{name}: in {target}, verified")
+            return target
+        _clear(real)
+        _replace(real, dataset, source, folder, log)
     return target
+
+
+def _verified(dataset: Dataset, cache: Pathlike, log: Log | None = None) -> bool:
+    """Whether the cache has the whole set; `log` is told what is wrong with one that is there."""
+    if not place(dataset.name, cache).exists():
+        return False
+    try:
+        _read(dataset, cache)
+    except DataError as error:
+        if log is not None:
+            log(f"{error}\n{dataset.name}: fetching it again")
+        return False
+    return True
 
 
 def _replace(
@@ -141,7 +157,7 @@ def _replace(
 
 def place(name: str, cache: Pathlike) -> Path:
     """The folder of a data set in the cache."""
-    return Path(cache) / "data" / name
+    return Path(user_path(str(cache))) / "data" / name
 
 
 def _known(name: str, source: str = "auto", folder: Pathlike | None = None) -> Dataset:
@@ -208,7 +224,7 @@ def _from(dataset: Dataset, way: str, folder: Pathlike | None, work: Path) -> Ar
                 raise DataError(f"{url} is not reachable: {reason}")
         return dataset.from_torchvision(work)
     assert folder is not None  # `_known` and `_obtain` see to it
-    return _from_folder(dataset, Path(folder).expanduser())
+    return _from_folder(dataset, Path(user_path(str(folder))))
 
 
 def _from_folder(dataset: Dataset, folder: Path) -> Arrays:
@@ -231,7 +247,7 @@ def _read(dataset: Dataset, cache: Pathlike) -> Arrays:
     folder = place(dataset.name, cache)
     remedy = _mend(dataset.name, cache)
     note = folder / "source.txt"
-    source = note.read_text().strip() if note.is_file() else "unknown"
+    source = note.read_text(encoding="utf-8").strip() if note.is_file() else "unknown"
     arrays = _read_arrays(folder, source, remedy)
     dataset.verify(arrays, f"{folder}/{{key}}.npy", remedy)
     return arrays
@@ -273,12 +289,12 @@ def _clear(target: Path) -> None:
 def _lock(target: Path, log: Log) -> Iterator[None]:
     """Hold the data set's lock file; it is released when the process ends, however it ends."""
     lock = target.with_name(f".{target.name}.lock")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.touch()
-    except OSError as error:
-        raise DataError(
-            f"{target.parent}: cache must be a writable directory; got {error}; choose another"
-        ) from error
-    with locked(lock, lambda: log(f"{target.name}: another process is fetching it; waiting")):
+    waiting = f"{target.name}: another process is fetching it; waiting"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, lambda: log(waiting)))
+        except OSError as error:
+            raise DataError(
+                f"{target.parent}: cache must be a writable directory; got {error}; choose another"
+            ) from error
         yield

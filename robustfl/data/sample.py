@@ -26,7 +26,7 @@ def load(name: str, folder: Path = FOLDER) -> Arrays:
     path = folder / f"{name}.npz"
     remedy = "restore it from the repository, or run `python scripts/draw_sample.py`"
     try:
-        expected = json.loads((folder / "sha256.json").read_text())[name]
+        expected = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))[name]
         # opened here, since numpy leaves a file open that turns out to be no archive
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = Arrays.of({key: archive[key] for key in KEYS}, "sample")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from importlib import import_module
 from pathlib import Path
 
+from robustfl.files import user_path
 from robustfl.study.cli import add_scale, add_set, config_of, study_of
 
 # modules of robustfl.evidence.report with make(config, folder)
@@ -21,10 +23,14 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_scale(parser)
     parser.add_argument(
-        "--out", default="report/summary.pdf", help="the PDF (default: %(default)s)"
+        "--out",
+        type=user_path,
+        default="report/summary.pdf",
+        help="the PDF (default: %(default)s)",
     )
     parser.add_argument(
         "--study",
+        type=user_path,
         metavar="FOLDER",
         help="YAML files of a published study (results/laptop/study, say) instead of config",
     )
@@ -33,6 +39,9 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """Make what was asked for. Returns 0; raises ReportError, RecordError, StudyError, OSError."""
+    # figures become files, by matplotlib's SVG canvas: a backend that is set for notebooks, and may
+    # not be installed here, would stop matplotlib's import
+    os.environ.pop("MPLBACKEND", None)
     if args.what in PAGES:  # a page is of several scales, so it lies beside their folders
         config = config_of(args)
         page = import_module(f"robustfl.evidence.report.{args.what}")

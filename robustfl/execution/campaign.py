@@ -256,7 +256,7 @@ class Campaign:
         command += [*spec_words(job.spec, self.config), "--out", str(folder)]
 
         # the lowest priority, so that whoever works on the machine does not notice
-        with open(log, "a") as file:
+        with open(log, "a", encoding="utf-8") as file:
             process = subprocess.Popen(
                 command, stdout=file, stderr=file, preexec_fn=lambda: os.nice(19)
             )

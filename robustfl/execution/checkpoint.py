@@ -37,7 +37,7 @@ def save(path: Path | str, packed: bytes) -> None:
 
     Raises OSError (disk full) with nothing lost.
     """
-    write_atomically(path, packed, previous=previous(Path(path)))
+    write_atomically(path, packed, previous=previous(path))
 
 
 def load(path: Path | str, spec_hash: str) -> dict:
@@ -65,7 +65,7 @@ def last_good(path: Path | str, spec_hash: str, log: Callable[[str], None] = pri
 
     A bad one is named in the log and set aside as *.rejected.
     """
-    for candidate in (Path(path), previous(Path(path))):
+    for candidate in _kept(path):
         try:
             return load(candidate, spec_hash)
         except FileNotFoundError:
@@ -80,10 +80,19 @@ def last_good(path: Path | str, spec_hash: str, log: Callable[[str], None] = pri
 
 def remove(path: Path | str) -> None:
     """Delete a finished run's checkpoints."""
-    for candidate in (Path(path), previous(Path(path))):
+    for candidate in _kept(path):
         candidate.unlink(missing_ok=True)
 
 
-def previous(path: Path) -> Path:
-    """Where the checkpoint before the newest one is kept."""
-    return path.with_name(path.name + ".previous")
+def previous(path: Path | str) -> Path:
+    """Where the checkpoint before the newest one is kept: beside the file, not beside a link to it.
+
+    So both are on one disk, and one can become the other.
+    """
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".previous")
+
+
+def _kept(path: Path | str) -> tuple[Path, Path]:
+    """The newest checkpoint and the one before; a link to them is never moved or removed."""
+    return Path(os.path.realpath(path)), previous(path)

@@ -10,14 +10,18 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustfl import machine
+from robustfl.files import user_path
 from robustfl.study import experiments, packed
-from robustfl.study.cli import add_scale, add_set, config_of, override, study_of
+from robustfl.study.cli import add_scale, add_set, config_of, override, set_words, study_of
 from robustfl.study.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -56,20 +60,21 @@ def spec_words(spec: RunSpec, config: dict) -> list[str]:
     """
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     changed = {f.name: values[f.name] for f in fields(spec) if values[f.name] != f.default}
-    words = ["--spec", json.dumps(changed)]
-    for key in ("device", "cache", "data"):
-        words += ["--set", f"{key}={json.dumps(config[key])}"]
-    return words
+    machine = {key: config[key] for key in ("device", "cache", "data")}
+    return ["--spec", json.dumps(changed), *set_words(machine)]
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl train`."""
     parser.add_argument("name", help="a run name, see `robustfl runs`")
     parser.add_argument(
-        "--out", help="folder of the record (default: {results}/{scale}/runs/{name})"
+        "--out",
+        type=user_path,
+        help="folder of the record (default: {results}/{scale}/runs/{name})",
     )
     parser.add_argument(
         "--spec",
+        type=user_path,
         metavar="FILE|JSON",
         help="train this spec (a spec.json, or its text) instead of the study's of that name; "
         "needs --out or --scale and reads no YAML: --set may give "
@@ -82,7 +87,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads of torch (default 1: run several at once)",
     )
     parser.add_argument(
-        "--no-worker", action="store_true", help="train in this process, not in the shared warm one"
+        "--no-worker",
+        action="store_true",
+        help="train in this process, also where a workflow offers its warm one",
     )
     parser.add_argument(
         "--eager",
@@ -99,8 +106,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> int:
     """Train one run and write its record; a packed record of its spec is restored instead.
 
-    args.should_stop: Callable[[], bool], asked after every epoch. Returns 0, or 128 + the signal
-    that interrupted the run. Raises ValueError for bad input, otherwise as `run.run_to_record`.
+    args.should_stop: Callable[[], bool], asked after every epoch; args.argv: the command's words.
+    Returns 0, or 128 + the signal that interrupted the run. Raises ValueError for bad input,
+    otherwise as `run.run_to_record`.
     """
     _check_numbers(args)
     order = _order(args)
@@ -118,17 +126,18 @@ def train(args: argparse.Namespace) -> int:
     if not args.no_worker:
         from robustfl.execution import worker_client
 
-        status = worker_client.submit(_worker_words(order, args), shared=order.on_gpu)
+        status = worker_client.submit(args.argv, shared=order.on_gpu)
         if status is not None:
             return status
     return _train_here(order, args)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     if not 1 <= args.threads <= cores:
         raise ValueError(
-            f"--threads must be from 1 to the {cores} cores of this machine; got {args.threads}"
+            f"--threads must be from 1 to the {cores} cores that this process may use; "
+            f"got {args.threads}"
         )
     if args.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every must be >= 1; got {args.checkpoint_every}")
@@ -144,11 +153,13 @@ def _order(args: argparse.Namespace) -> Order:
         study, config = study_of(args)
         spec = study.spec(args.name)
         scale = study.scale
-    if Path(args.name).name != args.name:
+    if not _is_folder_name(args.name):
         raise ValueError(f"name must be one folder name; got {args.name!r}")
+    if args.out == "":
+        raise ValueError("--out must be a folder; got ''")
 
     # without a study nobody can say which scale `auto` is, or whether there is one
-    if args.out is None and (scale in (None, "auto") or Path(scale).name != scale):
+    if args.out is None and (scale in (None, "auto") or not _is_folder_name(scale)):
         raise ValueError(
             f"--spec must come with --out, or with a --scale that names a folder; got {scale!r}"
         )
@@ -156,13 +167,18 @@ def _order(args: argparse.Namespace) -> Order:
     return Order(args.name, spec, out, config)
 
 
+def _is_folder_name(text: str) -> bool:
+    return Path(text).name == text and text not in ("", "..")
+
+
 def _read_spec(source: str) -> RunSpec:
     """The spec of a JSON text or of a file that holds one. Raises ValueError."""
     try:
         is_text = source.lstrip().startswith("{")
-        values = json.loads(source if is_text else Path(source).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--spec must be a readable JSON file; {source}: {error}") from error
+        values = json.loads(source if is_text else Path(source).read_text(encoding="utf-8"))
+    except (OSError, RecursionError, ValueError) as error:
+        shown = f"{source[:80]!r}..." if len(source) > 80 else repr(source)
+        raise ValueError(f"--spec must be a readable JSON file; {shown}: {error}") from error
     return RunSpec.from_dict(values)
 
 
@@ -172,26 +188,11 @@ def _machine(items: list[str]) -> dict:
     return experiments.check_config({"scale": "auto"} | unset | override(MACHINE, items))
 
 
-def _worker_words(order: Order, args: argparse.Namespace) -> list[str]:
-    """The arguments with which the worker trains an order: it looks nothing up."""
-    words = ["train", order.name, *spec_words(order.spec, order.config), "--out", str(order.out)]
-    words += ["--threads", str(args.threads), "--checkpoint-every", str(args.checkpoint_every)]
-    return [*words, "--eager"] if args.eager else words
-
-
 def _train_here(order: Order, args: argparse.Namespace) -> int:
     """Train in this process: set torch up, turn signals into Interrupted, show every epoch."""
     from robustfl.execution.preparation import Options
     from robustfl.execution.progress import watching
     from robustfl.execution.run import Interrupted, run_to_record
-
-    def interrupt(number: int, frame: object) -> None:
-        raise Interrupted(number)
-
-    # Python lets the main thread alone set handlers; in a worker's thread should_stop ends the run
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, interrupt)
 
     _make_bits_repeat(args.threads)
     options = Options(
@@ -205,10 +206,14 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     )
     should_stop: Callable[[], bool] = args.should_stop
     try:
-        with watching(order.name, order.spec.epochs) as show:
+        with _raised_by_signals(Interrupted), watching(order.name, order.spec.epochs) as show:
 
             def after_epoch(progress: Progress) -> None:
-                show(progress)
+                try:
+                    show(progress)
+                except BrokenPipeError:  # nobody reads any more, as after `| head`
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    raise Interrupted(signal.SIGPIPE) from None
                 if should_stop():
                     raise Interrupted(signal.SIGTERM)
 
@@ -220,6 +225,25 @@ def _train_here(order: Order, args: argparse.Namespace) -> int:
     last = metrics["last_top1"]
     print(f"{order.name}: best {best:.2f} %, last {last:.2f} % top-1; record in {order.out}")
     return 0
+
+
+@contextmanager
+def _raised_by_signals(interrupted: type[BaseException]) -> Iterator[None]:
+    """SIGNALS raise interrupted(number) meanwhile, and never where nobody would catch it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise interrupted(number)
+
+    # Python lets the main thread alone set handlers; in a worker's thread should_stop ends the run
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_bits_repeat(threads: int) -> None:

@@ -20,7 +20,7 @@ import torch
 
 from robustfl import cuda
 from robustfl.execution.provenance import device_name
-from robustfl.files import locked, write_atomically
+from robustfl.files import check_folder, locked, write_atomically
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import augment, resnet
 from robustfl.training.augment import Images
@@ -73,7 +73,7 @@ def choose(
     deleting it has everything probed again.
 
     probe: what takes the time of steps, `measure` by default. Raises ValueError for an unknown
-    model or a batch size below 1, OSError where `cache` cannot be written.
+    model or a batch size below 1, and where there is no answer yet and `cache` cannot be written.
     """
     if not _has_bf16(device):
         return Choice("fp32", {}, 0)
@@ -214,7 +214,7 @@ def _key(device: torch.device, model_name: str, shape: Shape, batch_size: int) -
 def _flags() -> list[str]:
     """Of FLAGS, those that the processor lists; none where there is no such list."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     listed = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
@@ -223,6 +223,7 @@ def _flags() -> list[str]:
 
 def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, float]]]) -> dict:
     """The file's entries with one of `key`, written meanwhile by another run or probed now."""
+    check_folder(path.parent, "cache")
     with locked(path.with_suffix(".lock")):
         # another run may have probed while this one waited
         entries = _read(path)
@@ -237,7 +238,7 @@ def _remember(path: Path, key: str, probe: Callable[[], tuple[int, dict[str, flo
 def _read(path: Path) -> dict[str, dict]:
     """The sound entries of the file; none where it is absent, cut or another's."""
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(entries, dict):

@@ -14,6 +14,8 @@ import torch
 import robustfl
 
 CPU = torch.device("cpu")
+# Variables with which torch and oneDNN take other kernels than the processor's best: other numbers.
+KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def git_commit() -> str:
@@ -29,7 +31,11 @@ def git_commit() -> str:
     def git(*words: str) -> str:
         here = Path(robustfl.__file__).parent
         return subprocess.run(
-            ["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", here, *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            timeout=10,
         ).stdout
 
     try:
@@ -44,12 +50,18 @@ def device_name(device: torch.device = CPU) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(
             line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
         )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def cpu_kernels() -> str:
+    """Torch's kernels on this processor, and the variables that ask for others: AVX512, say."""
+    asked = [f"{name}={os.environ[name]}" for name in KERNEL_VARIABLES if os.environ.get(name)]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *asked])
 
 
 def collect(device: torch.device, **more) -> dict:
@@ -65,6 +77,7 @@ def collect(device: torch.device, **more) -> dict:
         "numpy": np.__version__,
         "device": device.type,
         "device_name": device_name(device),
+        "cpu_kernels": cpu_kernels(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "end": now(),

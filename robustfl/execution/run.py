@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import robustfl
 from robustfl import cuda, data
 from robustfl.execution import checkpoint, provenance
 from robustfl.execution.preparation import Options, in_precision, new_model, pick_device, prepare
-from robustfl.files import locked
+from robustfl.files import check_folder, locked
 from robustfl.selection import SELECTORS
 from robustfl.study import record
 from robustfl.study.run_spec import RunSpec
@@ -59,12 +58,19 @@ def run_to_record(
     metrics.json.
     """
     out = Path(out)
-    check(spec, out, options)
+    check(spec, options)
+    # what is complete is read without a lock, from a folder that may be read-only
+    complete = _complete(spec, out, name, options)
+    if complete is not None:
+        return complete
+
+    # a folder that cannot be written is found out now, not after hours of training
+    check_folder(out, "out")
     with locked(out / ".lock"):
-        if (out / "metrics.json").exists():
-            complete = record.read(out, name, spec)
-            options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
-            return complete.metrics
+        # it may have been completed while this call waited for the lock
+        complete = _complete(spec, out, name, options)
+        if complete is not None:
+            return complete
 
         begin = provenance.now()
         fitted = train_or_resume(spec, out / "checkpoint.ckpt", options, watch)
@@ -72,14 +78,22 @@ def run_to_record(
 
         # the model comes before the record: a complete record is never trained again
         if spec == spec.pretraining():
-            packed = checkpoint.pack(spec.hash, fitted.pretrained_state())
-            checkpoint.save(model_path(spec, options), packed)
+            _keep_model(spec, fitted, options)
         done = fitted.progress
         record.write(
             out, spec, metrics, done.curves, done.timings, done.classes, fitted.selector.picks()
         )
         checkpoint.remove(out / "checkpoint.ckpt")
         return metrics
+
+
+def _complete(spec: RunSpec, out: Path, name: str, options: Options) -> dict | None:
+    """The metrics of a record that is there. Raises RecordError where it is broken or stale."""
+    if not (out / "metrics.json").exists():
+        return None
+    complete = record.read(out, name, spec)
+    options.log(f"{name}: complete already; delete {out / 'metrics.json'} to train again")
+    return complete.metrics
 
 
 @dataclass(frozen=True)
@@ -106,8 +120,11 @@ class Fitted:
         }
 
 
-def check(spec: RunSpec, out: Path, options: Options) -> None:
-    """Check names and folders before creating or training anything. Raises ValueError."""
+def check(spec: RunSpec, options: Options) -> None:
+    """Check names and the cache before creating or training anything. Raises ValueError.
+
+    The cache may be read-only: what a run has to write there, it writes before it trains.
+    """
     pick_device(options.device)
     registries: dict[str, Collection[str]] = {
         "dataset": data.DATASETS,
@@ -119,17 +136,9 @@ def check(spec: RunSpec, out: Path, options: Options) -> None:
         if value not in allowed:
             raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {value!r}")
 
-    # a folder that cannot be written is found out now, not after hours of training
-    for what, folder in (("out", out), ("cache", Path(options.cache))):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"{what} must be a folder that exists or can be made; "
-                f"got {str(folder)!r}: {error.strerror}"
-            ) from error
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"{what} must be a writable folder; got {str(folder)!r}")
+    cache = Path(options.cache)
+    if cache.exists() and not cache.is_dir():
+        check_folder(cache, "cache")  # which says what is wrong with it
 
 
 def train_or_resume(
@@ -288,9 +297,27 @@ def model_path(spec: RunSpec, options: Options) -> Path:
 
 
 def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pretrained:
-    """The finished run of spec.pretraining(), from the cache or trained now under a lock."""
+    """The finished run of spec.pretraining(), from the cache or trained now under a lock.
+
+    A finished model is read without the lock: the cache may be another user's, or read-only.
+    Raises ValueError where one must be trained and the cache cannot be written.
+    """
     source = spec.pretraining()
     path = model_path(source, options)
+    try:
+        state = checkpoint.load(path, source.hash)
+    except (FileNotFoundError, checkpoint.CheckpointError):
+        state = _pretrain(source, path, options)
+
+    # a new model each time: a run may train it further, as raw clusters do
+    model = new_model(source, device)
+    model.load_state_dict(state["model"])
+    return Pretrained(model, state["forgetting"].to(device))
+
+
+def _pretrain(source: RunSpec, path: Path, options: Options) -> dict:
+    """The state of a finished pretraining run, trained now unless another call does so first."""
+    check_folder(path.parent, "cache")
     with locked(path.with_suffix(".lock")):
         state = checkpoint.last_good(path, source.hash, options.log)
         if state is None:
@@ -300,11 +327,21 @@ def pretrained_run(spec: RunSpec, options: Options, device: torch.device) -> Pre
             state = train_or_resume(source, path.with_suffix(".ckpt"), options).pretrained_state()
             checkpoint.save(path, checkpoint.pack(source.hash, state))
             checkpoint.remove(path.with_suffix(".ckpt"))
+        return state
 
-    # a new model each time: a run may train it further, as raw clusters do
-    model = new_model(source, device)
-    model.load_state_dict(state["model"])
-    return Pretrained(model, state["forgetting"].to(device))
+
+def _keep_model(spec: RunSpec, fitted: Fitted, options: Options) -> None:
+    """Put a finished model into the cache for runs that select from it, where that can be written.
+
+    Without it, the first of those runs trains it.
+    """
+    path = model_path(spec, options)
+    try:
+        check_folder(path.parent, "cache")
+    except ValueError as error:
+        options.log(f"the model is not kept for other runs: {error}")
+        return
+    checkpoint.save(path, checkpoint.pack(spec.hash, fitted.pretrained_state()))
 
 
 def weights_hash(model: nn.Module) -> str:

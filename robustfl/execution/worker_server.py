@@ -1,12 +1,11 @@
-"""The long-lived process behind `worker_client`: it answers requests, by children or by threads."""
+"""The process behind `worker_client`: it answers callers, by children or by threads."""
 
 from __future__ import annotations
 
-import array
-import ctypes
 import json
 import os
-import selectors
+import select
+import shutil
 import signal
 import socket
 import sys
@@ -15,26 +14,44 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-IDLE = 60.0  # seconds without a run, then the server ends; ROBUSTFL_WORKER_IDLE overrides it
+from robustfl.execution import worker_client
 
 Main = Callable[..., int]  # main(argv, should_stop=...) -> status, see robustfl.cli.main
-Run = Any  # what a kind of runs knows a run by: the child's pid, or the thread
+Begin = Callable[[socket.socket], None]  # begins the run of a caller
 
 
-def start(main: Main) -> None:
-    """Body of the server process. Its arguments: the socket, and whether runs share the process."""
-    path = Path(sys.argv[1])
+def serve(main: Main) -> None:
+    """Body of the server process, until the call that offered it ends.
+
+    Its arguments: the number of its socket, and whether runs share the process.
+    """
+    listener = socket.socket(fileno=int(sys.argv[1]))
     shared = sys.argv[2] == "True"
+
+    # before anything is imported, which may change the environment; a run has no worker of its own
+    context = worker_client.context()
+    folder = Path(os.environ.pop(worker_client.WORKER))
+    call = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    call.connect(str(folder / "call"))
+
     import torch._dynamo  # noqa: F401  torch.optim imports it at the first optimizer
 
     import robustfl.execution.run  # noqa: F401
 
-    if not shared:
+    begin: Begin
+    if shared:
+        begin = _Threads(main, context).begin
+    else:
         warm_up()
-    idle = float(os.environ.get("ROBUSTFL_WORKER_IDLE", IDLE))
-    Server(path, main, idle, _Threads if shared else _Children).serve()
+        begin = _Children(main, context, [listener, call]).begin
+
+    # nothing is ever sent on `call`: it is ready when the other end has gone
+    while call not in select.select([listener, call], [], [])[0]:
+        client, _ = listener.accept()
+        begin(client)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def warm_up() -> None:
@@ -69,195 +86,99 @@ def warm_up() -> None:
     select(points, method="set_cover", ratio=0.5)
 
 
-class Runs(Protocol):
-    """How a server's runs are carried out."""
+def _accepted(client: socket.socket, context: dict) -> tuple[list[str], list[int]] | None:
+    """(arguments, descriptors of the caller's three streams) of a run that this process may do.
 
-    def begin(
-        self,
-        request: dict,
-        streams: array.array,
-        client: socket.socket,
-        others: list[socket.socket],
-    ) -> Run:
-        """Start a run on its client's streams; others: the clients of the other runs."""
-
-    def signal(self, run: Run, number: int) -> None:
-        """Hand a signal on to a run."""
-
-    def ended(self, runs: list[Run]) -> list[tuple[Run, int]]:
-        """(run, status) of those that have ended, each once."""
-
-
-class Server:
-    """Answers requests with main(argv), until nothing has run for `idle` seconds."""
-
-    def __init__(self, path: Path, main: Main, idle: float, kind: Callable[..., Runs]) -> None:
-        self.path = path
-        self.idle = idle
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(str(path))
-        self.listener.listen(128)
-
-        # a run that ends sends a byte, so that the server wakes and looks for it
-        self.wake, ping = socket.socketpair()
-        ping.setblocking(False)
-        self.watch = selectors.DefaultSelector()
-        self.watch.register(self.listener, selectors.EVENT_READ)
-        self.watch.register(self.wake, selectors.EVENT_READ)
-        self.runs = kind(main, ping, (self.listener, self.wake, ping))
-        self.clients: dict[Run, socket.socket] = {}
-
-    def serve(self) -> None:
-        """Wait for a client, a signal or the end of a run, and act on it, until idle."""
-        try:
-            while True:
-                events = self.watch.select(None if self.clients else self.idle)
-                if not events and not self.clients:
-                    return
-                for key, _ in events:
-                    if key.fileobj is self.listener:
-                        self.accept()
-                    elif key.fileobj is self.wake:
-                        self.wake.recv(4096)
-                    else:
-                        self.forward_signal(key.data)
-                self.reap()
-        finally:
-            self.path.unlink(missing_ok=True)
-
-    def accept(self) -> None:
-        """Begin the run that a new client asks for."""
-        client, _ = self.listener.accept()
-
-        # a child closes its copies of the other clients: each must see its own connection end
-        if request := _receive(client):
-            run = self.runs.begin(*request, client, list(self.clients.values()))
-            self.clients[run] = client
-            self.watch.register(client, selectors.EVENT_READ, run)
-
-    def forward_signal(self, run: Run) -> None:
-        """Hand a client's signal on to its run; a client that has gone ends its run."""
-        client = self.clients[run]
-        try:
-            word = client.recv(1)
-        except ConnectionError:
-            word = b""
-
-        # an ended connection stays readable for good, so it is watched no longer
-        self.runs.signal(run, word[0] if word else signal.SIGTERM)
-        if not word:
-            self.watch.unregister(client)
-
-    def reap(self) -> None:
-        """Tell the clients of ended runs their status."""
-        for run, status in self.runs.ended(list(self.clients)):
-            client = self.clients.pop(run)
-            if client in {key.fileobj for key in self.watch.get_map().values()}:
-                self.watch.unregister(client)
-            with suppress(OSError):  # the client may have gone; its run was ended for that
-                client.sendall(status.to_bytes(4, "big", signed=True))
-            client.close()
-
-
-def _receive(client: socket.socket) -> tuple[dict, array.array] | None:
-    """(request, the client's three streams), or None when it went away before it had asked."""
+    None for a caller that went away, or whose context is another: it is told what differs.
+    """
     try:
-        head, ancillary, _, _ = client.recvmsg(8, socket.CMSG_SPACE(3 * 4))
-        size = int.from_bytes(head, "big")
-
-        # the streams come beside the first bytes, as descriptors of this process
-        streams = array.array("i", ancillary[0][2])
-        body = b""
-        while len(body) < size:
-            part = client.recv(size - len(body))
-            if not part:
-                raise EOFError
-            body += part
-        return json.loads(body), streams
-    except (EOFError, IndexError, OSError, ValueError):
-        client.close()
+        _, streams, _, _ = socket.recv_fds(client, 1, 3)
+        with client.makefile() as lines:
+            request = json.loads(lines.readline())
+        theirs = request["context"]
+        names = sorted(context.keys() | theirs.keys())
+        differences = [name for name in names if context.get(name) != theirs.get(name)]
+        client.sendall(json.dumps(differences).encode() + b"\n")
+    except (OSError, ValueError):
         return None
+    return None if differences else (request["argv"], streams)
+
+
+def _status(main: Main, argv: list[str], **options: Any) -> int:
+    """The exit status of a command, as Python would end with it."""
+    try:
+        return main(argv, **options)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def _tell(client: socket.socket, status: int) -> None:
+    with suppress(OSError):  # the caller may have gone; the run was ended for that
+        client.sendall(f"{status}\n".encode())
 
 
 class _Children:
-    """Runs as forked children: they share the imports and nothing else."""
+    """Runs as forked children, which share the imports and nothing else, with the server either."""
 
-    def __init__(
-        self, main: Main, ping: socket.socket, inherited: tuple[socket.socket, ...]
-    ) -> None:
+    def __init__(self, main: Main, context: dict, sockets: list[socket.socket]) -> None:
         self.main = main
-        self.inherited = inherited
+        self.context = context
+        self.sockets = sockets
 
-        # a handler, or the end of a child would not reach the wake-up descriptor
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(ping.fileno())
+    def begin(self, client: socket.socket) -> None:
+        # those that have ended since the last caller came
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        with client, suppress(OSError):  # no process to be had: the caller sees its connection end
+            if os.fork() == 0:
+                self._run(client)
 
-    def begin(
-        self,
-        request: dict,
-        streams: array.array,
-        client: socket.socket,
-        others: list[socket.socket],
-    ) -> int:
-        server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._run(request, streams, server, [*self.inherited, client, *others])
-        for stream in streams:
-            os.close(stream)
-        return pid
-
-    def signal(self, run: int, number: int) -> None:
-        os.kill(run, number)
-
-    def ended(self, runs: list[int]) -> list[tuple[int, int]]:
-        waited = [os.waitpid(pid, os.WNOHANG) for pid in runs]
-        codes = [(pid, os.waitstatus_to_exitcode(status)) for pid, status in waited if pid]
-        return [(pid, 128 - code if code < 0 else code) for pid, code in codes]
-
-    def _run(
-        self, request: dict, streams: array.array, server: int, sockets: list[socket.socket]
-    ) -> None:
-        """The child: become what the client asked for, and never return."""
-        status = 1
+    def _run(self, client: socket.socket) -> None:
+        """The child: become what the caller is, and never return."""
         try:
-            # PR_SET_PDEATHSIG: the server's death ends the run
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-            # the client's streams, folder and environment in place of the server's
-            for end in sockets:
+            for end in self.sockets:
                 end.close()
-            for target, stream in enumerate(streams):
-                os.dup2(stream, target)
-                os.close(stream)
-            os.chdir(request["folder"])
-            os.environ.clear()
-            os.environ.update(request["environment"])
+            if accepted := _accepted(client, self.context):
+                argv, streams = accepted
+                for target, stream in enumerate(streams):
+                    os.dup2(stream, target)
+                    os.close(stream)
+                sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
 
-            # a server that died before the call of prctl sends no signal
-            if os.getppid() == server:
-                status = self.main([*request["argv"], "--no-worker"])
-        except SystemExit as end:
-            status = _status(end)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+                threading.Thread(target=_hand_on, args=(client,), daemon=True).start()
+                status = _status(self.main, argv)
+                with suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                _tell(client, status)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+            os._exit(0)
 
 
-def _status(end: SystemExit) -> int:
-    return end.code if isinstance(end.code, int) else 1
+def _hand_on(client: socket.socket) -> None:
+    """Give a caller's signals to the main thread; SIGTERM when the caller has gone.
+
+    Not to the process: a thread that waits for nothing else must not take them from one that waits
+    for a lock.
+    """
+    run = threading.main_thread().ident
+    assert run is not None
+    with suppress(ConnectionError):
+        while number := client.recv(1):
+            signal.pthread_kill(run, number[0])
+    signal.pthread_kill(run, signal.SIGTERM)
 
 
-_OWN = threading.local()  # of a run's thread: `streams`, its client's files by number
+_OWN = threading.local()  # of a run's thread: `streams`, its caller's files by number
 
 
 class _PerThread:
-    """sys.stdout or sys.stderr of a server of threads: each run writes to its own client."""
+    """sys.stdout or sys.stderr of a server of threads: each run writes to its own caller."""
 
     def __init__(self, default: Any, number: int) -> None:
         self.default = default
@@ -269,58 +190,36 @@ class _PerThread:
 
 
 class _Threads:
-    """Runs as threads of one process: on a GPU, kernels of different streams run side by side."""
+    """Runs as threads of one process: on a GPU, kernels of different streams run side by side.
 
-    def __init__(
-        self, main: Main, ping: socket.socket, inherited: tuple[socket.socket, ...]
-    ) -> None:
+    The process ends with the last of them.
+    """
+
+    def __init__(self, main: Main, context: dict) -> None:
         self.main = main
-        self.ping = ping
-        self.cancelled: dict[threading.Thread, threading.Event] = {}
-        self.done: list[tuple[threading.Thread, int]] = []
+        self.context = context
 
-        # print() of a run must reach its client, not the log of the server
+        # print() of a run must reach its caller, not the log of the server
         sys.stdout = _PerThread(sys.stdout, 1)  # type: ignore[assignment]
         sys.stderr = _PerThread(sys.stderr, 2)  # type: ignore[assignment]
 
-    def begin(
-        self,
-        request: dict,
-        streams: array.array,
-        client: socket.socket,
-        others: list[socket.socket],
-    ) -> threading.Thread:
-        event = threading.Event()
-        thread = threading.Thread(target=self._run, args=(request, streams, event), daemon=True)
-        self.cancelled[thread] = event
-        thread.start()
-        return thread
+    def begin(self, client: socket.socket) -> None:
+        threading.Thread(target=self._run, args=(client,)).start()
 
-    def signal(self, run: threading.Thread, number: int) -> None:
-        """A thread gets no signals: the run ends after its epoch."""
-        self.cancelled[run].set()
+    def _run(self, client: socket.socket) -> None:
+        with client:
+            if (accepted := _accepted(client, self.context)) is None:
+                return
+            argv, streams = accepted
+            os.close(streams[0])
+            encoding = sys.stdout.encoding  # as of any process with this environment
+            _OWN.streams = {n: os.fdopen(streams[n], "w", encoding=encoding) for n in (1, 2)}
 
-    def ended(self, runs: list[threading.Thread]) -> list[tuple[threading.Thread, int]]:
-        done = [item for item in list(self.done) if item[0] in runs]
-        for item in done:  # threads append meanwhile: what is not listed yet stays
-            self.done.remove(item)
-            del self.cancelled[item[0]]
-        return done
-
-    def _run(self, request: dict, streams: array.array, event: threading.Event) -> None:
-        status = 1
-        files = {number: os.fdopen(stream, "w") for number, stream in enumerate(streams) if number}
-        os.close(streams[0])
-        _OWN.streams = files
-        try:
-            status = self.main([*request["argv"], "--no-worker"], should_stop=event.is_set)
-        except SystemExit as end:
-            status = _status(end)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            for file in files.values():
+            # a thread gets no signals: at a word of its caller, or its end, it stops after an epoch
+            status = _status(
+                self.main, argv, should_stop=lambda: bool(select.select([client], [], [], 0)[0])
+            )
+            for file in _OWN.streams.values():
                 with suppress(OSError):
                     file.close()
-            self.done.append((threading.current_thread(), status))
-            self.ping.send(b"x")
+            _tell(client, status)

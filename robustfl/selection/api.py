@@ -77,7 +77,7 @@ def select(
       `selection.OuterProducts`.
     labels: (n,) integers; None: one class.
     method: a key of SELECTORS.
-    ratio: share of each class to pick, in (0, 1].
+    ratio: share of each class to pick, in (0, 1]; `validation.share` says how it is rounded.
     radius: of the balls that weights="ball" counts in, >= 0, in units of the metric.
     metric: euclidean, sqeuclidean, cosine (1 - cos) or precomputed.
     seed: a whole number >= 0; the same seed gives the same subset.
@@ -99,35 +99,64 @@ def select(
     >>> select(points, labels=[0, 0, 1], ratio=0.5, radius=1.0).weights.tolist()
     [2.0, 1.0]
     """
-    points, labels = _checked(points, labels, method, options, metric, ratio, weights, radius)
-    generator = rng.stream(validation.seed(seed), "select")
-    picked = SELECTORS[method](points, labels, ratio, generator, metric=metric, **options)
-    return _weighed(picked, points, labels, weights, radius, metric)
+    # the settings first: the points' own check goes through every value
+    check_settings(
+        method=method,
+        ratio=ratio,
+        radius=radius,
+        metric=metric,
+        seed=seed,
+        weights=weights,
+        **options,
+    )
+
+    # numpy's own defaults, also where the caller has numpy raise what is refused or meant here
+    with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+        points = validation.points(points, metric)
+        labels = validation.labels(labels, len(points))
+        generator = rng.stream(validation.seed(seed), "select")
+        picked = SELECTORS[method](points, labels, ratio, generator, metric=metric, **options)
+        return _weighed(picked, points, labels, weights, radius, metric)
 
 
-def _checked(
-    points: Any,
-    labels: Any,
-    method: str,
-    options: dict[str, Any],
-    metric: str,
+def check_settings(
+    *,
+    method: str = "facility_location",
     ratio: float,
-    weights: str | None,
-    radius: float | None,
-) -> tuple[Any, np.ndarray]:
-    """(points, labels) as the selectors take them. ValueError names what `select` was given wrong.
+    radius: float | None = None,
+    metric: str = "euclidean",
+    seed: int = 0,
+    weights: str | None = None,
+    **options: Any,
+) -> None:
+    """ValueError for a setting that `select` would refuse whatever the points, as it would say it.
 
-    Everything is checked here, before any work is done.
+    Whoever selects later, such as `CoresetSampler`, learns of a mistake at once.
+
+    >>> check_settings(method="facility_location", ratio=0.4, epsilon=0.1)
     """
-    # the cheap checks first: those of the points go through every value
     validation.one_of(method, "method", SELECTORS)
     _check_options(method, options)
     validation.one_of(metric, "metric", validation.METRICS)
     validation.ratio(ratio)
-    _check_weights(weights, radius)
+    validation.seed(seed)
+    if weights is not None:
+        validation.one_of(weights, "weights", validation.WEIGHTS)
+    if radius is not None:
+        validation.radius(radius)
+    if weights == "ball" and radius is None:
+        raise ValueError("radius must be given for weights='ball'; got None")
 
-    points = validation.points(points, metric)
-    return points, validation.labels(labels, len(points))
+
+def planned_size(method: str, ratio: float, labels: np.ndarray) -> int:
+    """How many points `select` will pick. For `set_cover`, which may not meet it, how many it aims
+    at."""
+    if method == "full":
+        return len(labels)
+    if method == "set_cover":
+        return validation.nearest_count(ratio, len(labels))
+    sizes = np.unique(labels, return_counts=True)[1]
+    return sum(validation.count(ratio, size) for size in sizes.tolist())
 
 
 def _weighed(
@@ -151,22 +180,17 @@ def _weighed(
     return dataclasses.replace(picked, weights=shares)
 
 
-def _check_weights(weights: str | None, radius: float | None) -> None:
-    """ValueError for unknown weights, a radius that is none, or balls without a radius."""
-    if weights is not None:
-        validation.one_of(weights, "weights", validation.WEIGHTS)
-    if radius is not None:
-        validation.radius(radius)
-    if weights == "ball" and radius is None:
-        raise ValueError("radius must be given for weights='ball'; got None")
-
-
 def _check_options(method: str, options: dict[str, Any]) -> None:
-    """ValueError for an option that the method does not have; its options are in its signature."""
+    """ValueError for an option that the method does not have, or for its value.
+
+    Its options are in its signature; what depends on the points it checks itself.
+    """
     # every method has the metric; what it adds by keyword are its options
     parameters = inspect.signature(SELECTORS[method]).parameters.values()
     available = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "metric"]
-    for name in options:
+    for name, value in options.items():
         if name not in available:
             allowed = ", ".join(available) or "none"
             raise ValueError(f"options of method={method!r} must be among: {allowed}; got {name!r}")
+        if name in validation.OPTIONS:
+            validation.OPTIONS[name](value)

@@ -18,7 +18,6 @@ from robustfl.selection.arrays import Array, double, row_max, single, upper_tria
 from robustfl.selection.outer import OuterProducts, each, on_host
 
 BLOCK = 2**20  # distances per block on a CPU: 8 MB of float64
-FLOAT32 = float(np.finfo(np.float32).max)
 GPU_BLOCK = 2**26  # and on a GPU, where few large kernels are faster: 512 MB
 
 
@@ -41,8 +40,8 @@ class ClassPoints:
     def __init__(self, points, metric: str = "euclidean") -> None:
         """points: (m, d) numpy or torch, or OuterProducts; metric: one of `validation.METRICS`.
 
-        Raises ValueError for an unknown metric, a zero row under cosine, or distances beyond
-        float32.
+        They are as `validation.points` returns them. Raises ValueError for an unknown metric, and
+        for distances beyond float32.
         """
         self.metric = validation.one_of(metric, "metric", validation.METRICS)
         self.on_host = on_host(points)
@@ -51,19 +50,19 @@ class ClassPoints:
         rows = each(points, double)
         if metric == "cosine":
             rows = each(rows, _unit)
-        if metric != "precomputed" and not self.outer:
-            # less one of them first, so that equal points become exact zeros
-            rows = rows - rows[:1]
-            rows = rows - rows.mean(0)
-        self.rows = rows
 
         # what overflows here is refused below
         with np.errstate(over="ignore", invalid="ignore"):
+            if metric != "precomputed" and not self.outer:
+                # less one of them first, so that equal points become exact zeros
+                rows = rows - rows[:1]
+                rows = rows - rows.mean(0)
+            self.rows = rows
             self.squared_norms = rows.square() if self.outer else (rows * rows).sum(1)
-        self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
-        self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
-        self.max_distance = self._bound() * (1 + 2.0**-20)  # the margin covers rounding
-        if not self.max_distance < FLOAT32:
+            self.rounding_floor = 2.0**-52 * (64 + 4 * _rounding(rows))
+            self.max_similarity = float(rows.max()) if metric == "precomputed" else 0.0
+            self.max_distance = self._bound() * (1 + 2.0**-20)  # the margin covers rounding
+        if not self.max_distance < validation.FLOAT32:
             raise ValueError(
                 "points must lie within distances that float32 can hold; "
                 f"got a spread of {self.max_distance}"
@@ -74,10 +73,9 @@ class ClassPoints:
         if self.metric == "precomputed":
             return self.max_similarity - float(self.rows.min())
         if self.outer:
-            with np.errstate(over="ignore", invalid="ignore"):
-                furthest = float(
-                    self.rows.apart().max() + 2 * self.rounding_floor * self.squared_norms.max()
-                )
+            furthest = float(
+                self.rows.apart().max() + 2 * self.rounding_floor * self.squared_norms.max()
+            )
         else:
             furthest = float(self.squared_norms.max())  # from the centre, squared
         return {
@@ -141,25 +139,26 @@ class ClassPoints:
             out: Array = np.zeros((m, m), np.float32)
         else:
             out = self.squared_norms.new_zeros(m, m).float()
-        for rows in self.slices(m):
-            rest = slice(rows.start, m)
-            part = self.block(rows, rest)
+        for rows, part in self.upper_blocks():
+            out[rows, rows.start :] = part
+            out[rows.start :, rows] = part.T
+        return out
 
-            # the block on the diagonal: mirror its upper triangle, without distances to itself
+    def upper_blocks(self) -> Iterator[tuple[slice, Array]]:
+        """(rows, their distances to themselves and to all rows after them), over all rows."""
+        m = len(self)
+        for rows in self.slices(m):
+            part = self.block(rows, slice(rows.start, m))
+            # the square on the diagonal: mirror its upper triangle, without distances to itself
             corner = part[:, : part.shape[0]]
             first = 0 if self.metric == "precomputed" else 1
             corner[:] = upper_triangle(corner, first) + upper_triangle(corner, 1).T
-
-            out[rows, rest] = part
-            out[rest, rows] = part.T
-        return out
+            yield rows, part
 
 
 def _unit(rows: Array) -> Array:
-    """(m, d) rows at length 1. ValueError for a row of zeros."""
+    """(m, d) rows at length 1; none is zero."""
     largest = row_max(abs(rows))
-    if not bool((largest > 0).all()):
-        raise ValueError("points must have no zero row for metric='cosine'; got at least one")
     # to a largest entry of 1 first, so that no square over- or underflows
     rows = rows / largest[:, None]
     return rows / ((rows * rows).sum(1) ** 0.5)[:, None]

@@ -74,7 +74,7 @@ def ball(
     median pairwise distance, see `median_distance`). O(n_c k_c d) per class c.
     Raises ValueError also for a radius that is negative or not finite, and an unknown unit.
     """
-    validation.radius(radius)
+    radius = validation.radius(radius)
     validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     counts = np.zeros(len(indices))
@@ -91,7 +91,7 @@ def within_ball(
 
     Arguments and errors are those of `ball`.
     """
-    validation.radius(radius)
+    radius = validation.radius(radius)
     validation.one_of(unit, "unit", UNITS)
     points, labels, indices = _checked(points, labels, indices, metric)
     inside = np.zeros(len(labels), dtype=bool)
@@ -105,7 +105,8 @@ def _limit(members: PickedClass, radius: float, unit: str) -> float:
     """The radius in units of the metric, rounded to float32 as the distances are."""
     # without picks nobody asks for the limit, and the median would cost a block of distances
     median = _median(members.cloud) if unit == "median" and len(members.picks) else 1.0
-    return float(np.float32(radius * median))
+    # no distance is larger than float32 holds
+    return float(np.float32(min(radius * median, validation.FLOAT32)))
 
 
 def _near(members: PickedClass, limit: float) -> Iterator[tuple[slice, np.ndarray]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import yaml
-
 from robustfl.study import experiments, record_list
+from robustfl.study.config import parse_yaml_value, yaml_text
 from robustfl.study.experiments import Study, StudyError
 from robustfl.study.show import run_text
 
@@ -53,13 +52,23 @@ def override(config: dict, items: list[str]) -> dict:
 
         # YAML, as in the file: `true`, `0.1` and `[0, 1]` mean what they mean there
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = parse_yaml_value(text)
+        except StudyError as error:
             raise StudyError(f"--set {key} must be a YAML value; got {text!r}") from error
 
         both_mappings = isinstance(value, dict) and isinstance(config[key], dict)
         config[key] = config[key] | value if both_mappings else value
     return config
+
+
+def set_words(config: dict) -> list[str]:
+    """The options --set that give these keys these values, whatever stands in them.
+
+    >>> set_words({"seeds": [0, 1], "cache": "a: b"})
+    ['--set', 'seeds=[0, 1]', '--set', 'cache="a: b"']
+    """
+    items = (f"{key}={yaml_text(value)}" for key, value in config.items())
+    return [word for item in items for word in ("--set", item)]
 
 
 def study_of(args: argparse.Namespace) -> tuple[Study, dict]:

@@ -6,6 +6,7 @@ config/config.yaml holds what a user changes, config/scales.yaml what a scale ch
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from robustfl.data import FETCHABLE
+from robustfl.files import PathError, user_path
 from robustfl.study.run_spec import PRECISIONS
 
 CONFIG_DIR = Path("config")
@@ -46,7 +48,7 @@ def _parse_yaml(path: Path, *version: int) -> dict:
     try:
         # libyaml's loader is the faster one, where PyYAML was built with it
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(path.read_text(), loader)
+        return yaml.load(path.read_bytes(), loader)  # UTF-8, whatever the locale
     except yaml.YAMLError as error:
         raise StudyError(f"{path} must be YAML: {error}") from error
 
@@ -61,8 +63,38 @@ def parse_override(value: Any) -> Any:
     if isinstance(value, list):
         return [parse_override(v) for v in value]
     # a text stays one unless YAML reads null, an integer or a boolean in it
-    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        plain = parse_yaml_value(value)
+    except StudyError:
+        return value
     return plain if plain is None or isinstance(plain, int) else value
+
+
+def parse_yaml_value(text: str) -> Any:
+    """The value of a YAML text. Raises StudyError where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as error:
+        # the last ones come from PyYAML for tags that do not fit (`!!bool x`), a thirteenth month
+        # and endless brackets
+        raise StudyError(f"value must be YAML; got {text!r}") from error
+
+
+def yaml_text(value: Any) -> str:
+    """A value as one line of YAML, which `parse_yaml_value` reads again.
+
+    Not JSON: YAML takes its two halves of a character beyond U+FFFF for two characters.
+    """
+    if isinstance(value, str):
+        return yaml.safe_dump(value, default_style='"', width=math.inf).rstrip("\n")
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{yaml_text(k)}: {yaml_text(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(yaml_text, value))}]"
+    # YAML's own writer: JSON's 1e-30 is a text to it
+    return yaml.safe_dump(value, width=math.inf).splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -116,6 +148,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_path(value: Any) -> bool:
+    # the workflow's rules are patterns of such paths, in which braces hold a name; typst, which
+    # lays the report out, takes no backslash
+    unfit = set("{}\\\x7f") | set(map(chr, range(32)))
+    return _is_text(value) and not set(value) & unfit
+
+
 def _is_integer(value: Any, least: int) -> bool:
     # not isinstance: True is an int to Python, and no number of epochs
     return type(value) is int and value >= least
@@ -143,6 +182,8 @@ def _is_data(value: Any) -> bool:
     return value["source"] in FETCHABLE and (folder_given or folder_spared)
 
 
+PATH = "a path without braces, backslashes and control characters"
+
 # Each key of config.yaml: whether it takes a value, and the rule in words.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scale": (_is_text, "the name of a scale, or auto"),
@@ -158,8 +199,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (lambda v: v in (None, *PRECISIONS), f"null, {', '.join(PRECISIONS)}"),
     "torch_compile": (lambda v: v is None or type(v) is bool, "null, true or false"),
     "device": (lambda v: v in DEVICES, "auto, cpu or cuda"),
-    "results": (_is_text, "a path"),
-    "cache": (_is_text, "a path"),
+    "results": (_is_path, PATH),
+    "cache": (_is_path, PATH),
     "data": (
         _is_data,
         f"a mapping of source ({', '.join(FETCHABLE)}) and folder (a path, which source folder"
@@ -169,9 +210,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_config(config: dict) -> dict:
-    """The config itself, when every key and value is allowed.
+    """The config, when every key and value is allowed, with home folders for a leading `~`.
 
-    Raises StudyError naming key, rule and value.
+    The workflow and every command use paths as they are returned here. Raises StudyError naming
+    key, rule and value.
     """
     # the config's own keys first, so that a typo is named rather than what it stood for
     for key in [*config, *RULES]:
@@ -183,4 +225,14 @@ def check_config(config: dict) -> dict:
         allowed, rule = RULES[key]
         if not allowed(config[key]):
             raise StudyError(f"{key} must be {rule}; got {config[key]!r}")
-    return config
+
+    paths = {key: _at_home(key, config[key]) for key in ("results", "cache")}
+    folder = config["data"]["folder"] and _at_home("data.folder", config["data"]["folder"])
+    return config | paths | {"data": config["data"] | {"folder": folder}}
+
+
+def _at_home(key: str, path: str) -> str:
+    try:
+        return user_path(path)
+    except PathError as error:
+        raise StudyError(f"{key}: {error}") from error

@@ -130,7 +130,7 @@ def load(
     """
     directory = Path(directory)
     config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
-    scale = resolve_scale(scale or config["scale"], directory)
+    scale = resolve_scale(config["scale"] if scale is None else scale, directory)
     size = read_yaml(directory / "scales.yaml")[scale]
     written = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
@@ -276,7 +276,10 @@ def snapshot(known: Study, config: dict) -> dict[str, str]:
     config.yaml is the study's own with its scale, seeds, groups and whatever else changes a run
     written out.
     """
-    texts = {f"{part}.yaml": (known.directory / f"{part}.yaml").read_text() for part in SNAPSHOT}
+    texts = {
+        f"{part}.yaml": (known.directory / f"{part}.yaml").read_text(encoding="utf-8")
+        for part in SNAPSHOT
+    }
     # written out, so that another default of config.yaml makes no other study of them
     plain = read_yaml(known.directory / "config.yaml")
     fixed = {key: config[key] for key in ("epochs", "precision", "torch_compile") if key in config}

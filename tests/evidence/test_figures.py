@@ -1,5 +1,6 @@
 import re
 
+import matplotlib
 import pytest
 from synthetic import write_study
 
@@ -79,3 +80,29 @@ def test_an_added_experiment_gets_curves():
         "pair_noise", "Pair noise", "beyond the slides", "cifar10", "robust", ()
     )
     assert group.figure == "curves"
+
+
+SETTINGS = {
+    "text.usetex": True,
+    "axes.unicode_minus": False,
+    "figure.dpi": 250,
+    "figure.subplot.left": 0.3,
+    "axes.formatter.limits": [-1, 1],
+    "path.sketch": (1, 100, 2),
+    "svg.image_inline": False,
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_the_user_reach_no_figure(tmp_path, monkeypatch, setting):
+    def draw(figure):
+        axes = figure.subplots()
+        axes.plot([-2000, 0, 1000], [-1e-4, 0, 1e-4], label="a")
+        axes.imshow([[0, 1], [1, 0]], extent=(-2000, 1000, -1e-4, 1e-4), aspect="auto")
+
+    monkeypatch.chdir(tmp_path)
+    style.write_svg(draw, tmp_path / "plain.svg")
+    with matplotlib.rc_context({setting: SETTINGS[setting]}):
+        style.write_svg(draw, tmp_path / "set.svg")
+    assert (tmp_path / "set.svg").read_bytes() == (tmp_path / "plain.svg").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.svg", "set.svg"]

@@ -107,3 +107,21 @@ def test_resumed_is_uninterrupted_to_the_bit(tiny, tmp_path, changes):
         assert whole[key] == again[key]
     assert whole["provenance"]["weights_hash"] == again["provenance"]["weights_hash"]
     assert not list((tmp_path / "cut").glob("*.ckpt*")), "a finished run leaves no checkpoint"
+
+
+def test_checkpoints_behind_a_link_stay_there(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    link = tmp_path / "c.ckpt"
+    link.symlink_to("disk/real.ckpt")
+    for epoch in (1, 2):
+        checkpoint.save(link, checkpoint.pack("abc", {"epoch": epoch}))
+    assert sorted(path.name for path in disk.iterdir()) == ["real.ckpt", "real.ckpt.previous"]
+
+    # a damaged one is set aside beside the one before, and the link stays
+    (disk / "real.ckpt").write_bytes(b"cut")
+    assert checkpoint.last_good(link, "abc", lambda line: None)["epoch"] == 1
+    assert (disk / "real.ckpt.rejected").exists() and link.is_symlink()
+    checkpoint.remove(link)
+    assert [path.name for path in disk.iterdir()] == ["real.ckpt.rejected"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []

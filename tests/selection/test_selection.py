@@ -146,7 +146,7 @@ BAD = {
     },
     r"labels must have shape \(6,\).*got \(5,\)": {"labels": np.arange(5)},
     r"labels must be integers; got dtype float64": {"labels": np.ones(6)},
-    r"labels must hold real numbers; got dtype object": {"labels": np.array([1] * 6, dtype=object)},
+    r"labels must be integers; got dtype object": {"labels": np.array([1] * 6, dtype=object)},
     r"method must be one of facility_location.*got 'greedy'": {"method": "greedy"},
     r"metric must be one of euclidean.*got 'l1'": {"metric": "l1"},
     r"weights must be one of cluster.*got 'density'": {"weights": "density"},
@@ -158,7 +158,10 @@ BAD = {
     r"algorithm must be one of auto.*got 'lazy'": {"algorithm": "lazy"},
     r"epsilon must be in \(0, 1\); got 1": {"algorithm": "stochastic", "epsilon": 1},
     r"memory must be at least 4 bytes for engine='numba'; got 1": {"memory": 1, "engine": "numba"},
-    r"radius must be a finite number >= 0; got -2": {"method": "set_cover", "cover_radius": -2},
+    r"cover_radius must be a finite number >= 0; got -2": {
+        "method": "set_cover",
+        "cover_radius": -2,
+    },
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import robustfl
-from robustfl.selection import numba_cache, weights
+from robustfl.selection import weights
 
 R = np.random.default_rng(0)
 POINTS, LABELS = R.normal(size=(500, 6)).astype(np.float32), np.arange(500) % 2
@@ -71,15 +71,3 @@ def test_a_set_far_beyond_memory_is_refused_before_anything_is_allocated():
     )  # 64 TB of similarities
     with pytest.raises(MemoryError, match="algorithm='exact'"):
         robustfl.select(points, ratio=0.1, algorithm="exact")
-
-
-def test_compiled_code_finds_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        numba_cache.os, "access", lambda folder, mode: "read-only" not in str(folder)
-    )
-    writable, fixed = tmp_path / "a b", tmp_path / "read-only"
-    fixed.mkdir()
-    assert (
-        numba_cache.cache_folder(writable, fixed) == numba_cache.cache_folder(fixed, writable) == ""
-    )
-    assert "robustfl-numba" in numba_cache.cache_folder(fixed, fixed)

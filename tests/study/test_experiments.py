@@ -1,10 +1,12 @@
 import copy
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from robustfl.selection import validation
 from robustfl.study import config, experiments
 from robustfl.study.run_spec import RunSpec
 
@@ -241,3 +243,27 @@ def test_config_is_not_rewritten():
     before = copy.deepcopy(experiments.read_yaml(Path("config/experiments.yaml")))
     experiments.load("smoke")
     assert experiments.read_yaml(Path("config/experiments.yaml")) == before
+
+
+def test_a_leading_tilde_is_a_home_folder_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    plain = experiments.read_yaml(Path("config/config.yaml"))
+    written = {"results": "~/r", "cache": "~/c", "data": {"source": "folder", "folder": "~/d"}}
+    checked = experiments.check_config(plain | written)
+    assert (checked["results"], checked["cache"]) == ("/home/somebody/r", "/home/somebody/c")
+    assert checked["data"] == {"source": "folder", "folder": "/home/somebody/d"}
+    assert experiments.check_config(checked) == checked
+    with pytest.raises(experiments.StudyError, match="cache: .* known home; got '~no-such-user/c'"):
+        experiments.check_config(plain | {"cache": "~no-such-user/c"})
+
+
+def test_the_studys_ratios_keep_their_counts():
+    """Records were made by floor(ratio * n) in floats; no class that a run may have differs."""
+    known = [experiments.load(scale) for scale in experiments.scales()]
+    ratios = {spec.ratio for study in known for spec in study.specs.values()}
+    assert len(ratios) == 10
+    for ratio in ratios:
+        for n in range(1, 6001):
+            assert validation.count(ratio, n) == max(1, math.floor(ratio * n)), (ratio, n)
+        for n in (180, 200, 1440, 1600, 5000, 15000, 45000, 50000):
+            assert validation.nearest_count(ratio, n) == max(1, round(ratio * n)), (ratio, n)

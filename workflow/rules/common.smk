@@ -1,20 +1,25 @@
 # Shared by all rule files - the checked config, the study, and what is handed on to `robustfl`.
-import json
+import os
 import shlex
 import sys
+import time
 from functools import lru_cache
+from pathlib import Path
 
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
 from robustfl.evidence import claims
+from robustfl.execution import worker_client
 from robustfl.execution.cli import spec_words as handed_on
+from robustfl.execution.job_lines import JobLines
 from robustfl.study import experiments as study
 from robustfl.study import packed
+from robustfl.study.cli import set_words
 
 PLAIN = dict(study.read_yaml(study.CONFIG_DIR / "config.yaml"))
 config.update({k: study.parse_override(v) for k, v in config.items() if v != PLAIN.get(k)})
-study.check_config(config)
+config.update(study.check_config(config))
 for part in ("experiments", "scales", "slides", "claims"):
     validate(study.read_yaml(study.CONFIG_DIR / f"{part}.yaml"), f"../schemas/{part}.schema.yaml")
 
@@ -26,15 +31,26 @@ FOLDERS = {f"{RUNS_OF}/{name}": spec for name, spec in STUDY.specs.items()}
 FOUND = {folder: packed.find(folder, spec) for folder, spec in FOLDERS.items()}
 PACKED = {folder: str(path) for folder, path in FOUND.items() if path}
 RUNS = [PACKED.get(folder, f"{folder}/metrics.json") for folder in FOLDERS]
-# what the command line changed, handed on to the calls that gather records
-CHANGED = [f"{key}={json.dumps(value)}" for key, value in config.items() if value != PLAIN[key]]
-OVERRIDES = shlex.join(word for item in CHANGED for word in ("--set", item))
-
 logger.info(
     f"robustfl: scale {STUDY.scale}, seeds {list(STUDY.seeds)}, {len(RUNS)} runs"
     + (f", {len(PACKED)} of them packed" if PACKED else "")
     + (" (scale auto: full needs a CUDA device)" if config["scale"] == "auto" else "")
 )
+
+
+# Words of the user are parameters made by functions: snakemake looks for names in the braces of a
+# command and of a parameter that is text.
+def study_words(wildcards):
+    """The study that the command line asks for, for the calls that gather its records."""
+    changed = {key: value for key, value in config.items() if value != PLAIN[key]}
+    return shlex.join(["--scale", STUDY.scale, *set_words(changed)])
+
+
+def data_words(wildcards):
+    """Where data sets come from and go to."""
+    folder = config["data"]["folder"]
+    words = ["--cache", config["cache"], "--source", config["data"]["source"]]
+    return shlex.join([*words, "--folder", folder] if folder else words)
 
 
 @lru_cache

@@ -6,9 +6,6 @@ rule data:
     conda:
         "../../environment.yml"
     params:
-        where=shlex.join(
-            ["--cache", config["cache"], "--source", config["data"]["source"]]
-            + (["--folder", config["data"]["folder"]] if config["data"]["folder"] else [])
-        ),
+        words=data_words,
     shell:
-        "python -m robustfl data fetch {params.where} 2>&1 | tee {log:q}"
+        "python -m robustfl data fetch {params.words} 2>&1 | tee {log:q}"

@@ -23,5 +23,5 @@ rule train:
     conda:
         "../../environment.yml"
     shell:
-        "python -m robustfl train {wildcards.name} {resources.spec} --out {params.out:q}"
+        "python -m robustfl train {wildcards.name:q} {resources.spec} --out {params.out:q}"
         " > {log:q} 2>&1"

@@ -197,8 +197,11 @@ def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
 
     Same records, same bytes: fixed salt, no date, text as paths.
     """
+    # from matplotlib's own defaults, not from what a matplotlibrc of this user made of them
+    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+
     # a figure without pyplot: no global state, no window, nothing left open
-    with matplotlib.rc_context(seaborn.axes_style("whitegrid") | RC):
+    with matplotlib.rc_context(defaults | seaborn.axes_style("whitegrid") | RC):
         figure = Figure(layout="constrained")
         canvas = FigureCanvasSVG(figure)
         draw(figure)

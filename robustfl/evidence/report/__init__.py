@@ -145,7 +145,7 @@ def font_folder() -> Path:
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReportError(
             f"{path} must be readable: {error}; run `robustfl report tables` first"

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robustfl import machine
 from robustfl.selection.distances import ClassPoints
 
 TILE = 1024  # rows and columns of a tile of the Gram matrix: both factors stay in the cache
 MAX_PAIRS = 2**26  # pairs in lists at most: about 1.9 GB while they are built, 1 GB afterwards
+PAIR = 30  # bytes of a pair while lists are built or cut down to a smaller radius
 
 
 class Cover(NamedTuple):
@@ -53,14 +55,17 @@ class Neighbours:
     """The greedy covers of one set of points, at any radius.
 
     points: (n, d) numpy, or OuterProducts of numpy factors; metric: one of `validation.METRICS`.
-    max_pairs: lists of more pairs than that are not built.
+    max_pairs: lists of more pairs than that are not built; None: MAX_PAIRS, or what fits into half
+      of the memory that is free.
 
     What is known about a radius is in two attributes. Up to `lists.radius` the pairs are listed;
     from `too_wide` on, lists are known not to fit; between the two nobody has tried.
     """
 
-    def __init__(self, points, metric: str = "euclidean", max_pairs: int = MAX_PAIRS) -> None:
+    def __init__(self, points, metric: str = "euclidean", max_pairs: int | None = None) -> None:
         self.cloud = ClassPoints(points, metric)
+        if max_pairs is None:
+            max_pairs = min(MAX_PAIRS, machine.free_memory() // (2 * PAIR))
         self.max_pairs = max_pairs
         self.lists: NeighbourLists | None = None
         self.too_wide = math.inf
@@ -77,11 +82,19 @@ class Neighbours:
     def cover(self, radius: float) -> Cover:
         """The greedy cover: each step takes the ball with the most uncovered points.
 
-        Ties go to the lower index. Exact.
+        Ties go to the lower index. Exact, by lists or, where they do not fit, by counts.
         """
-        lists = self._lists_up_to(radius)
-        if lists is None:
-            return self._cover_by_counts(radius)
+        try:
+            lists = self._lists_up_to(radius)
+            if lists is not None:
+                return self._cover_by_lists(lists, radius)
+        except MemoryError:
+            # another process took what was free, or a limit is not one that can be asked for
+            self.lists = None
+            self.too_wide = min(self.too_wide, radius)
+        return self._cover_by_counts(radius)
+
+    def _cover_by_lists(self, lists: NeighbourLists, radius: float) -> Cover:
         start, other = lists.within(radius)
         if self.use_numba:
             from robustfl.selection.cover import numba_engine

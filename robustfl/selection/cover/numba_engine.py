@@ -14,19 +14,23 @@ GROUP = 256  # points that share one upper bound on their counts
 def limit(radius: np.float32, root: bool, factor: float) -> float:
     """The largest squared distance v with float32(sqrt(v)), or float32(factor v), <= radius.
 
-    With it no root has to be taken to compare.
+    With it no root has to be taken to compare. radius: finite.
     """
 
     def passes(v: float) -> bool:
         return bool(np.float32(np.sqrt(v) if root else v * factor) <= radius)
 
-    # start between the radius and the next float32, then go to the last float64 that passes
-    middle = (float(radius) + float(np.nextafter(radius, np.float32(np.inf)))) / 2
-    v = middle**2 if root else middle / factor
-    while not passes(v):
-        v = nextafter(v, -inf)
-    while passes(nextafter(v, inf)):
-        v = nextafter(v, inf)
+    with np.errstate(over="ignore", under="ignore"):
+        # start between the radius and the next float32, which after the largest is 2**128
+        above = min(float(np.nextafter(radius, np.float32(inf))), 2.0**128)
+        middle = (float(radius) + above) / 2
+        v = middle**2 if root else middle / factor
+
+        # then go to the last float64 that passes
+        while not passes(v):
+            v = nextafter(v, -inf)
+        while passes(nextafter(v, inf)):
+            v = nextafter(v, inf)
     return v
 
 

@@ -15,12 +15,12 @@ from sysconfig import get_path
 
 import numpy as np
 
+from robustfl import machine
 from robustfl.selection import validation
 from robustfl.selection.distances import ClassPoints
 from robustfl.selection.greedy import fixed_point
 from robustfl.selection.outer import OuterProducts, each, on_host
 
-ENGINES = ("auto", "numba", "numpy", "torch", "triton")
 # Bytes per entry of the (m, m) matrix: int32 similarities, and where they are not made in place the
 # float32 distances and a temporary of their size.
 BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
@@ -28,6 +28,9 @@ BYTES = {"numba": 4, "numpy": 12, "torch": 24, "triton": 4}
 
 def entry(engine: str, metric: str, points) -> int:
     """Bytes per entry of a class's (m, m) matrix."""
+    # given similarities pass through float32 distances
+    if engine == "numba" and metric == "precomputed":
+        return BYTES["numba"] + BYTES["numpy"]
     return BYTES["torch" if engine == "triton" and not _by_differences(metric, points) else engine]
 
 
@@ -41,7 +44,7 @@ def resolve(engine: str, points) -> str:
 
     Raises ValueError for an unknown engine or one that cannot run here.
     """
-    validation.one_of(engine, "engine", ENGINES)
+    validation.one_of(engine, "engine", validation.ENGINES)
     on_cuda = not on_host(points)
     if engine == "auto":
         if on_cuda:
@@ -88,14 +91,7 @@ def free(engine: str, points) -> int:
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
-    # /proc/meminfo counts what the page cache would give back, unlike sysconf
-    try:
-        with open("/proc/meminfo") as lines:
-            return 1024 * next(
-                int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")
-            )
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return machine.free_memory()
 
 
 def similarities(clouds: list[ClassPoints], engine: str) -> Iterator[tuple]:

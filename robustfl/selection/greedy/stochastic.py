@@ -27,7 +27,7 @@ def greedy(
     """
     m = len(cloud)
     step, top = fixed_point.quantum(cloud.max_distance)
-    draw = min(m, max(1, math.ceil(m / k * math.log(1 / epsilon))))
+    draw = min(m, max(1, math.ceil(m / k * -math.log(epsilon))))
     # (m,) distance of each point to its nearest pick, on the grid
     near = np.full(m, top, dtype=np.int32)
     left = np.arange(m)  # the first m - t entries are the points not yet picked

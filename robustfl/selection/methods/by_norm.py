@@ -30,7 +30,18 @@ def select(points, labels, ratio: float, metric: str, largest: bool) -> Selectio
 
 
 def _norms(points) -> np.ndarray:
-    """(m,) L2 norms of numpy points; of an outer product, the product of its factors' norms."""
-    if isinstance(points, OuterProducts):
-        return _norms(points.left) * _norms(points.right)
-    return np.linalg.norm(points, axis=1)
+    """(m,) L2 norms of numpy points; of an outer product, the product of its factors' norms.
+
+    Raises ValueError for norms beyond float64.
+    """
+    with np.errstate(over="ignore"):
+        if isinstance(points, OuterProducts):
+            norms = _norms(points.left) * _norms(points.right)
+        else:
+            # a power of two changes no digit, and keeps the squares within float64
+            exponent = np.frexp(abs(points).max())[1]
+            scale = np.ldexp(1.0, min(exponent, 1023))
+            norms = np.linalg.norm(points / scale, axis=1) * scale
+    if not np.isfinite(norms).all():
+        raise ValueError("points must have lengths that float64 can hold; got one beyond it")
+    return norms

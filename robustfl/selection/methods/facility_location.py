@@ -18,10 +18,10 @@ import numpy as np
 
 from robustfl.selection import per_class, validation
 from robustfl.selection.distances import ClassPoints, by_class, rows_of_class
-from robustfl.selection.greedy import dispatch, greedi, stochastic
+from robustfl.selection.greedy import dispatch, fixed_point, greedi, stochastic
 from robustfl.selection.result import Selection, join
 
-ALGORITHMS = ("exact", "stochastic", "partition")
+LEAST = 256  # points of a part: a matrix of theirs takes nothing worth saving
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Task:
     where: np.ndarray
     points: ClassPoints
     k: int
-    algorithm: str  # one of ALGORITHMS
+    algorithm: str  # exact, stochastic or partition
 
 
 def select(
@@ -56,25 +56,37 @@ def select(
       points (numba).
       "stochastic": (1 - 1/e - epsilon) in expectation, O(m) memory per candidate (`stochastic`).
       "partition": greedy on random parts, then on their picks (`greedi`).
-      "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit.
+      "auto": exact, and by parts, with a UserWarning, for a class whose matrix exceeds the limit
+      or, where that was not known, the memory.
     memory: that limit in bytes for one class; None: half of what is free.
-    engine: one of `dispatch.ENGINES`; "auto": the fastest one that can run on these points.
+    engine: one of `validation.ENGINES`; "auto": the fastest one that can run on these points.
     rng: used by "stochastic" and "partition" alone, and may be None without them.
+    A UserWarning says where far points make the grid too coarse to pick by. A finer one would take
+    64-bit matrices in every engine, and float32 distances would still hide what it shows.
     Raises ValueError as `per_class.select` does, and for an engine that cannot run here, an
     unknown algorithm, an epsilon outside (0, 1), or a memory below one entry; MemoryError where
     "exact" is asked for and a class does not fit.
     """
     points, labels, ratio = per_class.check(points, labels, ratio, metric)
     engine = dispatch.resolve(engine, points)
-    validation.one_of(algorithm, "algorithm", ("auto", *ALGORITHMS))
-    if not 0 < epsilon < 1:
-        raise ValueError(f"epsilon must be in (0, 1); got {epsilon!r}")
+    validation.OPTIONS["algorithm"](algorithm)
+    epsilon, memory = validation.epsilon(epsilon), validation.memory(memory)
 
     points = dispatch.place(points, engine)
     entry = dispatch.entry(engine, metric, points)
     largest = _largest(memory, entry, engine, points)
-    tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
-    picked = _picks(tasks, points, metric, engine, epsilon, largest, rng)
+    while True:
+        tasks = _tasks(points, labels, ratio, metric, algorithm, largest, entry)
+        try:
+            picked = list(_picks(tasks, points, metric, engine, epsilon, largest, rng))
+            break
+        except MemoryError:
+            # less is free than it seemed, so "auto" goes by smaller parts, and says so
+            largest = min(largest, max(len(task.where) for task in tasks)) // 2
+            if algorithm != "auto" or largest < LEAST:
+                raise
+    clouds = [task.points for task in tasks]
+    fixed_point.warn_where_coarse("facility_location", clouds, picked)
     return join([per_class.weigh(task.where, task.points, *p) for task, p in zip(tasks, picked)])
 
 
@@ -125,8 +137,9 @@ def _largest(memory: int | None, entry: int, engine: str, points) -> int:
         raise ValueError(
             f"memory must be at least {entry} bytes for engine={engine!r}; got {memory!r}"
         )
-    limit = dispatch.free(engine, points) // 2 if memory is None else memory
-    return math.isqrt(int(limit // entry))
+    if memory is not None:
+        return math.isqrt(int(memory // entry))
+    return max(LEAST, math.isqrt(dispatch.free(engine, points) // (2 * entry)))
 
 
 def _algorithm(algorithm: str, m: int, largest: int, entry: int) -> str:

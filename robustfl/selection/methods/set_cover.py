@@ -35,18 +35,19 @@ def select(
     weights: points within the radius of the pick, itself included, of whatever class.
     gains: points newly covered. `radius` of the result: the radius used, in units of the metric.
     cover_radius: the radius; None: found by bisection so that the number of picks is
-      round(ratio * n). Where the bisection ends without that number (ties, duplicates, the greedy's
-      own jumps), the nearest number met is taken and a UserWarning says both.
+      ratio * n, rounded. Where the bisection ends without that number (ties, duplicates, the
+      greedy's own jumps), the nearest number met is taken and a UserWarning says both.
     Raises ValueError as `per_class.select` does, and for a cover_radius that is negative or not
     finite.
     """
+    validation.OPTIONS["cover_radius"](cover_radius)
     points, labels, ratio = per_class.check(points, labels, ratio, metric)
     # the points of a CUDA tensor too come to the CPU, where the compiled cover runs
     graph = Neighbours(host(points), metric)
     if cover_radius is None:
-        radius, cover = bisect(graph, max(1, round(ratio * len(points))))
+        radius, cover = bisect(graph, validation.nearest_count(ratio, len(points)))
     else:
-        radius = validation.radius(cover_radius)
+        radius = validation.radius(cover_radius, "cover_radius")
         cover = graph.cover(radius)
     order = np.argsort(labels[cover.picks], kind="stable")
     return Selection(
