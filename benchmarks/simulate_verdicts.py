@@ -94,6 +94,8 @@ def read_family(folder: Path = RECORDS) -> Family:
     """The family of the study whose records lie in `folder`, and their variances."""
     study = experiments.load(folder.name, directory=folder / "study")
     gathered = tables.gather(study, {"results": str(folder.parent)})
+
+    # the small family comes first
     pairs = [_pair(gathered, *names) for names in PRIMARY]
     slides = [_gap(gathered, *names) for names in PRIMARY]
 
@@ -145,6 +147,8 @@ def _contrasts(pairs: list[tuple[Row, Row]]) -> np.ndarray:
     columns: dict[tuple, int] = {}
     for row in (row for pair in pairs for row in pair):
         columns.setdefault(tuple(row.names), len(columns))
+
+    # the better row counts up, the other down
     contrasts = np.zeros((len(pairs), len(columns)))
     for i, (over, under) in enumerate(pairs):
         contrasts[i, columns[tuple(over.names)]] = 1
@@ -198,6 +202,8 @@ def simulate(
     """
     n, rows = family.contrasts.shape
     variances = spread(rng, (studies, n))
+
+    # noise of the rows, of which a comparison is the difference: variance 1 once halved
     unit = rng.standard_normal((studies, seeds, rows)) @ family.contrasts.T / np.sqrt(2)
     return Studies(unit * np.sqrt(variances)[:, None], variances)
 
@@ -225,6 +231,7 @@ def p_values(
 
     noise: (seeds, n). estimates: the moderated ones.
     """
+    # scipy's for the large family, whose n estimates would take most of the time
     plain = stats.ttest_1samp(noise + effects, 0.0).pvalue
     drawn = [paired_tests.p_value(e, 0.0) for e in shifted(estimates, effects)]
     return {ALL: plain, PLAIN: plain[: len(PRIMARY)], MODERATED: np.array(drawn, dtype=float)}
@@ -343,6 +350,8 @@ def detectable_rates(
     """
     first = simulate(rng, family, spread, seeds, studies)
     second = simulate(rng, family, lambda *_: first.variances, seeds, studies)
+
+    # the first says what it could have found; the second is given differences of that size
     named: dict[str, list[float]] = {PLAIN: [], MODERATED: []}
     seen: dict[str, list[bool]] = {PLAIN: [], MODERATED: []}
     for before, after in zip(first.noise, second.noise):
@@ -389,6 +398,8 @@ def order_rates(
     """
     sd = np.sqrt(spread(rng, (studies, len(values))) / 2)
     noise = rng.standard_normal((studies, seeds, len(values))) * sd[:, None]
+
+    # the same noise around each of three truths
     rates = {}
     truths = {"no order": 0 * values, "the slides'": values, "the reverse": -values}
     for truth, means in truths.items():

@@ -96,6 +96,7 @@ def fit_prior(samples: Sequence[tuple[float, int]]) -> Prior | None:
     """
     from scipy.special import digamma, polygamma
 
+    # what is no variance, or no degrees of freedom, would vanish in the logarithms
     for sample in samples:
         if not all(math.isfinite(number) and number >= 0 for number in sample):
             raise ValueError(
@@ -157,10 +158,14 @@ def moderate(e: Estimate, prior: Prior | None) -> Estimate:
     """
     if prior is None or not e.sd:
         return e
+
+    # a certain prior leaves nothing to the sample
     own = _df(e)
     df = own + prior.df
     share = 1.0 if math.isinf(prior.df) else prior.df / df  # of the prior in the new variance
     sd = math.sqrt(share * prior.variance + (1 - share) * e.sd**2)
+
+    # the interval is that of the same mean with the new spread
     half = _quantile(0.5 + LEVEL / 2, df) * sd / math.sqrt(e.seeds)
     return Estimate(e.mean, sd, e.mean - half, e.mean + half, e.seeds, df)
 
@@ -232,6 +237,8 @@ def equivalent(e: Estimate, margin: float) -> bool:
         raise ValueError(f"margin must be a finite number above 0; got {margin}")
     if e.sd is None:
         return False
+
+    # both one-sided tests reject where this interval lies inside
     half = _quantile(LEVEL, _df(e)) * e.sd / math.sqrt(e.seeds) if e.sd else 0.0
     return -margin < e.mean - half and e.mean + half < margin
 
