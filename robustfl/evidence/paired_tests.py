@@ -96,6 +96,7 @@ def fit_prior(samples: Sequence[tuple[float, int]]) -> Prior | None:
     """
     from scipy.special import digamma, polygamma
 
+    # what is no variance, or no degrees of freedom, would vanish in the logarithms
     for sample in samples:
         if not all(math.isfinite(number) and number >= 0 for number in sample):
             raise ValueError(
@@ -157,10 +158,14 @@ def moderate(e: Estimate, prior: Prior | None) -> Estimate:
     """
     if prior is None or not e.sd:
         return e
+
+    # a certain prior leaves nothing to the sample
     own = _df(e)
     df = own + prior.df
     share = 1.0 if math.isinf(prior.df) else prior.df / df  # of the prior in the new variance
     sd = math.sqrt(share * prior.variance + (1 - share) * e.sd**2)
+
+    # the interval is that of the same mean with the new spread
     half = _quantile(0.5 + LEVEL / 2, df) * sd / math.sqrt(e.seeds)
     return Estimate(e.mean, sd, e.mean - half, e.mean + half, e.seeds, df)
 
@@ -232,6 +237,8 @@ def equivalent(e: Estimate, margin: float) -> bool:
         raise ValueError(f"margin must be a finite number above 0; got {margin}")
     if e.sd is None:
         return False
+
+    # both one-sided tests reject where this interval lies inside
     half = _quantile(LEVEL, _df(e)) * e.sd / math.sqrt(e.seeds) if e.sd else 0.0
     return -margin < e.mean - half and e.mean + half < margin
 
@@ -240,34 +247,21 @@ def detectable(e: Estimate) -> float | None:
     """Smallest true difference that the two-sided t test finds with probability POWER.
 
     It is that of a test at level 1 - LEVEL with the estimate's standard deviation, seeds and
-    degrees of freedom, in the unit of the measure; it does not depend on the mean, and so says
-    what "no difference found" is worth. None with one seed or an exact quantity.
+    degrees of freedom, in the unit of the measure; found means decided, with the right sign. It
+    does not depend on the mean, and so says what "no difference found" is worth. None with one
+    seed or an exact quantity.
 
     >>> round(detectable(estimate([1.0, 2.0, 3.0, 4.0, 5.0])), 2)
-    2.65
+    2.66
     """
     if not e.sd:
         return None
-    from scipy.optimize import brentq
+    from scipy.special import nctdtrinc
 
+    # t is non-central there, and exceeds the critical value with probability POWER
     df = _df(e)
-    critical = _quantile(0.5 + LEVEL / 2, df)
-
-    def lacking(shift: float) -> float:
-        return POWER - _power(shift, critical, df)
-
-    # the power grows from 1 - LEVEL at no difference; double until there is enough of it
-    high = 2 * critical
-    while lacking(high) > 0:
-        high *= 2
-    return float(brentq(lacking, 0.0, high)) * e.sd / math.sqrt(e.seeds)
-
-
-def _power(shift: float, critical: float, df: float) -> float:
-    """Probability that |t| exceeds `critical` where the true mean is `shift` standard errors."""
-    from scipy import stats
-
-    return float(stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift))
+    shift = float(nctdtrinc(df, 1 - POWER, _quantile(0.5 + LEVEL / 2, df)))  # standard errors
+    return shift * e.sd / math.sqrt(e.seeds)
 
 
 def order_score(values: Sequence[float]) -> float:
@@ -276,8 +270,10 @@ def order_score(values: Sequence[float]) -> float:
     values: the numbers of the order's rows, the row claimed best first. 1: every pair lies as
     claimed, -1: every pair the other way round, 0: no order, as where all numbers are the same; a
     pair of equal numbers counts as neither. One score per seed makes one test of an order, by
-    `estimate` with the resolution `order_step`. Raises ValueError for fewer than two numbers and
-    for one that is not finite.
+    `estimate` with the resolution `order_step`. Scores come in steps, so that the test is not
+    exact: with no order among three rows or more, and up to ten seeds, either wrong verdict comes
+    in at most 3 % of the studies (by enumeration), not in 2.5 %. Raises ValueError for fewer than
+    two numbers and for one that is not finite.
 
     Kendall, "The treatment of ties in ranking problems", 1945.
 
