@@ -22,7 +22,7 @@ from robustfl.evidence import claims, figures
 from robustfl.evidence.claims import Outcome, Verdict
 from robustfl.evidence.claims.measures import MEASURES
 from robustfl.evidence.figures import picked_images
-from robustfl.evidence.report import ladder, verdict_tables
+from robustfl.evidence.report import verdict_tables
 from robustfl.evidence.report.wording import with_sign
 from robustfl.evidence.tables import StudyRecords, display_label
 from robustfl.study.curve_row import columns
@@ -31,7 +31,11 @@ from robustfl.study.record import Record
 
 DIGITS = 4  # significant ones of a curve; the records have six
 NO_CURVES = ("epoch", "lr", "selected", "forwards", "backwards")  # columns that say what was done
-FIRST_SHOWN = ("test_top1", "fit_false")  # curves that are drawn before anybody chooses
+FIRST_SHOWN = (
+    "test_top1",
+    "train_acc_given",
+    "fit_false",
+)  # curves that are drawn before anybody chooses
 FAMILY_OF_FACTS = "fact"
 
 
@@ -57,7 +61,9 @@ def shown(gathered: StudyRecords, report: dict, out: Path) -> dict[str, Any]:
         "data": {
             "forest": [forest_point(v) for v in judged if v.primary],
             "ladder": climbed,
-            "verdicts": [[row_of_runs(gathered, row, at) for row in v.comparison.rows] for v in judged],
+            "verdicts": [
+                [row_of_runs(gathered, row, at) for row in v.comparison.rows] for v in judged
+            ],
             "runs": [run(r, out) for r in gathered.records.values()],
             "groups": [
                 {
@@ -81,7 +87,7 @@ def _link(path: Path, out: Path) -> str:
 
 
 def verdict_lines(judged: list[Verdict]) -> list[dict]:
-    """One line per verdict in the order of verdicts.csv: its cells as words, and what sorts them."""
+    """One line per verdict, in the order of verdicts.csv: its cells as words."""
     frame = verdict_tables.frame(judged)
     lines = []
     for v, cells in zip(judged, frame.to_dict("records")):
@@ -95,9 +101,7 @@ def verdict_lines(judged: list[Verdict]) -> list[dict]:
                 "rule": cells["rule"] or "any",
                 "measure": MEASURES[v.measure].name,
                 "equal": verdict_tables.EQUAL[v.budget],
-                "slides": verdict_tables.number(
-                    v.comparison, v.measure, claims.slides_value(v)
-                ),
+                "slides": verdict_tables.number(v.comparison, v.measure, claims.slides_value(v)),
                 "ours": verdict_tables.spread(v),
                 "over_random": verdict_tables.over_random(v),
                 "outcome": v.outcome.value,
@@ -108,7 +112,7 @@ def verdict_lines(judged: list[Verdict]) -> list[dict]:
                 "p_holm": "" if v.p_holm is None else f"{v.p_holm:.2g}",
                 "found": verdict_tables.found(v),
                 "seeds": v.estimate.seeds if v.estimate else "",
-                # numbers by which the columns sort; what has none comes last
+                # the number that the column sorts by
                 "value": _number(v.estimate.mean) if v.estimate else None,
             }
         )
@@ -118,7 +122,9 @@ def verdict_lines(judged: list[Verdict]) -> list[dict]:
 def filters(lines: list[dict]) -> dict[str, list[str]]:
     """What each filter of the verdicts offers, in the order of the lines; outcomes as the enum."""
     columns_ = {"claim": "says", "family": "family", "rule": "rule", "measure": "measure"}
-    offered = {name: list(dict.fromkeys(line[key] for line in lines)) for name, key in columns_.items()}
+    offered = {
+        name: list(dict.fromkeys(line[key] for line in lines)) for name, key in columns_.items()
+    }
     outcomes = {line["outcome"] for line in lines}
     return offered | {"outcome": [word.value for word in Outcome if word.value in outcomes]}
 
@@ -159,9 +165,8 @@ def ladder_points(path: Path) -> list[dict]:
         spread = "one seed"
         if point["low"] is not None:
             spread = f"{with_sign(point['low'])} to {with_sign(point['high'])}"
-        point["text"] = (
-            f"{point['row']}\n{point['images']:,} images: {with_sign(point['difference'])} ({spread})"
-        )
+        difference = with_sign(point["difference"])
+        point["text"] = f"{point['row']}\n{point['images']:,} images: {difference} ({spread})"
     return points
 
 
@@ -170,7 +175,7 @@ def ladder_points(path: Path) -> list[dict]:
 
 def row_of_runs(gathered: StudyRecords, row: Row, at: dict[str, int]) -> dict:
     """A row's name and group, and its runs by their place in the list of all."""
-    group = gathered.study.groups_of(row.names[0])[0]
+    group = next(g for g in gathered.study.groups.values() if row in g.rows)
     return {
         "label": display_label(row),
         "group": group.title,

@@ -44,8 +44,9 @@ function drawCurves(width, measure) {
     width,
     height: 300,
     marginLeft: 45,
+    marginBottom: 40,
     ariaLabel: `${measure.key} over the epochs`,
-    x: { label: "epoch", labelArrow: "none", domain: [1, d3.max(all, (p) => p.epoch)] },
+    x: { label: "epoch", labelAnchor: "center", labelArrow: "none", domain: [1, d3.max(all, (p) => p.epoch)] },
     y: { label: `${measure.key} (${measure.unit})`, labelArrow: "none", grid: true, nice: true },
     color: { type: "identity" },
     marks: [

@@ -5,7 +5,7 @@ function picture(image, selections) {
   const wrong = image.given !== image.true;
   const words = `${wrong ? "not " : ""}${image.given}`;
   return element("li", { class: wrong ? "false" : "true" },
-    element("img", { src: `data:image/png;base64,${image.png}`, alt: wrong ? `a ${image.true}` : "", width: 80, height: 80 }),
+    element("img", { src: `data:image/png;base64,${image.png}`, alt: wrong ? `a ${image.true}` : "", width: 64, height: 64 }),
     words, element("br"), `${image.count} of ${selections}`);
 }
 

@@ -33,6 +33,7 @@ function place(box, draw) {
 function readByKeys(box, plot, points) {
   const said = element("div", { class: "hidden", role: "status" });
   box.append(said);
+  for (const mark of plot.querySelectorAll("g[aria-label]")) mark.removeAttribute("aria-label");
   plot.setAttribute("tabindex", "0");
   plot.setAttribute("role", "application");
   plot.setAttribute("aria-roledescription", "plot");
@@ -57,7 +58,7 @@ function readByKeys(box, plot, points) {
 
 /** What a point says when the pointer is near it. */
 function tip(points, x, y, reach) {
-  return Plot.tip(points, Plot.pointer({ x, y, title: "text", maxRadius: reach, lineWidth: 30 }));
+  return Plot.tip(points, Plot.pointer({ x, y, title: "text", maxRadius: reach, lineWidth: 30, lineHeight: 1.3 }));
 }
 
 function marked(point, key) {
@@ -68,7 +69,7 @@ function marked(point, key) {
 
 /** The claims' words as headings, each comparison on a line of its own below. */
 function forestLines(width) {
-  const wide = Math.floor(width / 7); // characters that fit beside each other
+  const wide = Math.floor(width / 8.5); // bold characters that fit beside each other
   const headings = [];
   const points = [];
   let y = 0;
@@ -100,7 +101,7 @@ function drawForest(width) {
     color: { type: "identity" },
     marks: [
       Plot.ruleX([0], { stroke: "currentColor", strokeOpacity: 0.6 }),
-      Plot.text(headings, { frameAnchor: "left", y: "y", text: "says", fontWeight: 600, lineWidth: width / 13, stroke: "var(--paper)", strokeWidth: 4, fill: "currentColor" }),
+      Plot.text(headings, { frameAnchor: "left", y: "y", text: "says", fontWeight: 600, lineWidth: width / 16, lineHeight: 1.2, stroke: "var(--paper)", strokeWidth: 4, fill: "currentColor" }),
       Plot.ruleY(shown.filter((p) => marked(p, "low")), { y: "y", x1: "low", x2: "high", stroke: "colour", strokeWidth: 2 }),
       Plot.dot(shown, { x: "value", y: "y", fill: "colour", symbol: (p) => RULES[p.rule].symbol, r: ESTIMATE }),
       Plot.link(bounds, { x1: "bound", x2: "bound", y1: (b) => b.y - 0.35, y2: (b) => b.y + 0.35, stroke: "currentColor", strokeWidth: 2 }),
@@ -159,8 +160,9 @@ function drawLadder(width, against, measure) {
     height: 320,
     marginLeft: 45,
     marginRight: 25,
+    marginBottom: 40,
     ariaLabel: `The ladder, minus ${against}`,
-    x: { type: "log", domain: d3.extent(images), ticks: images, tickFormat: ",", label: "training images", labelArrow: "none" },
+    x: { type: "log", domain: d3.extent(images), ticks: images, tickFormat: ",", label: "training images", labelAnchor: "center", labelArrow: "none" },
     y: { label: "points of test accuracy", labelArrow: "none", grid: true, nice: true },
     color: { type: "identity" },
     marks: [
