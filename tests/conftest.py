@@ -34,6 +34,7 @@ SLOW_FILES = (
     "test_inference",
     "test_loop",
     "test_packed",
+    "test_page",
     "test_precision",
     "test_published",
     "test_readings",

@@ -1,15 +1,28 @@
-# Records -> tables -> figures -> report. The package does the work; a stale or broken record stops
-# it by name.
+# Records -> tables -> figures -> report and page. The package does the work; a stale or broken record
+# stops it by name. `snakemake --report study.html` gathers what stands in report(...) below.
 from robustfl.evidence import figures
 
+
+report: "../report/workflow.rst"
+
+
 FOLDER = f"{config['results']}/{STUDY.scale}"
-TABLES = expand("{folder}/tables/{name}.csv", folder=FOLDER, name=[*STUDY.groups, "runs"])
+TABLES = {name: f"{FOLDER}/tables/{name}.csv" for name in [*STUDY.groups, "runs"]}
 VERDICTS = expand("{folder}/tables/verdicts.{kind}", folder=FOLDER, kind=("csv", "md"))
-FIGURES = expand("{folder}/figures/{name}.svg", folder=FOLDER, name=figures.names(STUDY))
+FIGURES = {name: f"{FOLDER}/figures/{name}.svg" for name in figures.names(STUDY)}
+REPORT = f"{FOLDER}/tables/report.json"
 GATHER = (
     f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES}"
     " > {log:q} 2>&1"
 )
+
+
+def in_report(path, category, caption, name):
+    """A file with its place in snakemake's report; name: its stem, which says group and kind."""
+    kind, key = figures.parts(STUDY, name)
+    group = STUDY.groups.get(key)
+    labels = {"of": group.title if group else "the study", "shows": kind}
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
 rule tables:
@@ -19,9 +32,9 @@ rule tables:
         "config/experiments.yaml",
         "config/slides.yaml",
     output:
-        TABLES,
-        VERDICTS,
-        f"{FOLDER}/tables/report.json",
+        [in_report(path, "Tables", "table", name) for name, path in TABLES.items()],
+        [in_report(path, "Verdicts", "verdicts", "verdicts") for path in VERDICTS],
+        REPORT,
     params:
         what="tables",
     log:
@@ -36,7 +49,7 @@ rule figures:
     input:
         RUNS,
     output:
-        FIGURES,
+        [in_report(path, "Figures", "figure", name) for name, path in FIGURES.items()],
     params:
         what="figures",
     log:
@@ -47,14 +60,15 @@ rule figures:
         GATHER
 
 
-rule report:
+rule pdf:
     input:
-        TABLES,
-        FIGURES,
-        f"{FOLDER}/tables/report.json",
+        TABLES.values(),
+        FIGURES.values(),
+        REPORT,
         "report/summary.typ",
+        "report/references.yml",
     output:
-        "report/summary.pdf",
+        in_report(f"{FOLDER}/report.pdf", "Report", "pdf", "paper"),
     params:
         what="pdf",
     log:
@@ -63,3 +77,35 @@ rule report:
         "../../environment.yml"
     shell:
         GATHER
+
+
+rule page:
+    input:
+        RUNS,
+        VERDICTS,
+        FIGURES.values(),
+        REPORT,
+    output:
+        in_report(f"{FOLDER}/report.html", "Report", "page", "page"),
+    params:
+        what="html",
+    log:
+        "logs/page.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        GATHER
+
+
+# the report of the configured scale under the name that `make summary` knows
+rule summary:
+    input:
+        f"{FOLDER}/report.pdf",
+    output:
+        "report/summary.pdf",
+    log:
+        "logs/summary.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "cp {input:q} {output:q} > {log:q} 2>&1"

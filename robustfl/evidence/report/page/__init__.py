@@ -12,6 +12,9 @@ from pathlib import Path
 
 import jinja2
 
+from robustfl.evidence import claims
+from robustfl.evidence.claims import Verdict
+from robustfl.evidence.report import ReportError, verdict_tables
 from robustfl.evidence.report.page import content
 from robustfl.evidence.tables import StudyRecords
 from robustfl.files import write_atomically
@@ -31,12 +34,20 @@ SCRIPTS = (  # in the order they stand in the page
 def make(gathered: StudyRecords, report: dict, out: Path) -> None:
     """Write the page of a study to `out`, with links to its records and tables from there.
 
-    report: report.json of the same records. Raises OSError for a figure that is not there.
+    report: report.json of the same records. Raises ReportError where the tables are of other
+    records, OSError for a table or figure that is not there.
     """
-    write_atomically(out, html(gathered, report, out))
+    judged = claims.verdicts(gathered)
+    table = gathered.folder / "tables" / "verdicts.csv"
+    if table.read_text() != verdict_tables.csv_text(judged):
+        raise ReportError(
+            f"{table} must be of these records; it is not: run `robustfl report tables` and "
+            "`robustfl report figures` again"
+        )
+    write_atomically(out, html(gathered, judged, report, out))
 
 
-def html(gathered: StudyRecords, report: dict, out: Path) -> str:
+def html(gathered: StudyRecords, judged: list[Verdict], report: dict, out: Path) -> str:
     """The page's text. Its bytes follow from the records, tables and figures alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -45,13 +56,12 @@ def html(gathered: StudyRecords, report: dict, out: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = content.shown(gathered, report, out)
     return environment.get_template("page.html.jinja").render(
         report=report,
         style=(HERE / "page.css").read_text(),
         scripts=[(HERE / name).read_text() for name in SCRIPTS],
-        data=script_safe(shown.pop("data")),
-        **shown,
+        data=script_safe(content.drawn(gathered, judged, out)),
+        **content.shown(gathered, judged, out),
     )
 
 

@@ -39,16 +39,12 @@ FIRST_SHOWN = (
 FAMILY_OF_FACTS = "fact"
 
 
-def shown(gathered: StudyRecords, report: dict, out: Path) -> dict[str, Any]:
-    """The template's values; `data` is what the scripts read. Links lead from `out`'s folder.
+def shown(gathered: StudyRecords, judged: list[Verdict], out: Path) -> dict[str, Any]:
+    """What the template reads beside report.json. Links lead from `out`'s folder.
 
     Raises OSError for a figure that is not there.
     """
-    judged = claims.verdicts(gathered)
-    at = {name: i for i, name in enumerate(gathered.records)}
     lines = verdict_lines(judged)
-    results = gathered.folder.parent
-    climbed = [] if gathered.study.about.warn else ladder_points(results / "ladder" / "ladder.csv")
     return {
         "lines": lines,
         "filters": filters(lines),
@@ -57,25 +53,28 @@ def shown(gathered: StudyRecords, report: dict, out: Path) -> dict[str, Any]:
             name: _link(gathered.folder / "tables" / name, out)
             for name in ("verdicts.csv", "runs.csv", "report.json")
         },
-        "has_ladder": bool(climbed),
-        "data": {
-            "forest": [forest_point(v) for v in judged if v.primary],
-            "ladder": climbed,
-            "verdicts": [
-                [row_of_runs(gathered, row, at) for row in v.comparison.rows] for v in judged
-            ],
-            "runs": [run(r, out) for r in gathered.records.values()],
-            "groups": [
-                {
-                    "title": group.title,
-                    "rows": [row_of_runs(gathered, row, at) for row in group.rows],
-                    "pictures": pictures(gathered, key, at),
-                }
-                for key, group in gathered.study.groups.items()
-            ],
-            "measures": measures(gathered),
-            "curves": [curves(r) for r in gathered.records.values()],
-        },
+        "has_ladder": bool(ladder_of(gathered)),
+    }
+
+
+def drawn(gathered: StudyRecords, judged: list[Verdict], out: Path) -> dict[str, Any]:
+    """What the scripts read. Runs are named by their place in `runs`."""
+    at = {name: i for i, name in enumerate(gathered.records)}
+    return {
+        "forest": [forest_point(v) for v in judged if v.primary],
+        "ladder": ladder_of(gathered),
+        "verdicts": [[row_of_runs(gathered, row, at) for row in v.comparison.rows] for v in judged],
+        "runs": [run(r, out) for r in gathered.records.values()],
+        "groups": [
+            {
+                "title": group.title,
+                "rows": [row_of_runs(gathered, row, at) for row in group.rows],
+                "pictures": pictures(gathered, key, at),
+            }
+            for key, group in gathered.study.groups.items()
+        ],
+        "measures": measures(gathered),
+        "curves": [curves(r) for r in gathered.records.values()],
     }
 
 
@@ -153,6 +152,12 @@ def forest_point(v: Verdict) -> dict:
         "testable": v.outcome is not Outcome.NOT_TESTABLE,
         "text": "\n".join([*words, verdict_tables.outcome(v)]),
     }
+
+
+def ladder_of(gathered: StudyRecords) -> list[dict]:
+    """The ladder, which lies beside the scale; a scale that warns speaks of itself alone."""
+    path = gathered.folder.parent / "ladder" / "ladder.csv"
+    return [] if gathered.study.about.warn else ladder_points(path)
 
 
 def ladder_points(path: Path) -> list[dict]:

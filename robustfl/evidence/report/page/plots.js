@@ -33,7 +33,10 @@ function place(box, draw) {
 function readByKeys(box, plot, points) {
   const said = element("div", { class: "hidden", role: "status" });
   box.append(said);
-  for (const mark of plot.querySelectorAll("g[aria-label]")) mark.removeAttribute("aria-label");
+  for (const mark of plot.querySelectorAll("g[aria-label]")) {
+    mark.dataset.mark = mark.getAttribute("aria-label"); // a name is of no use without a role
+    mark.removeAttribute("aria-label");
+  }
   plot.setAttribute("tabindex", "0");
   plot.setAttribute("role", "application");
   plot.setAttribute("aria-roledescription", "plot");
@@ -56,9 +59,10 @@ function readByKeys(box, plot, points) {
   plot.addEventListener("blur", () => plot.dispatchEvent(new PointerEvent("pointerleave")));
 }
 
-/** What a point says when the pointer is near it. */
+/** What a point says when the pointer is near it; by keys it is read out from beside the plot. */
 function tip(points, x, y, reach) {
-  return Plot.tip(points, Plot.pointer({ x, y, title: "text", maxRadius: reach, lineWidth: 30, lineHeight: 1.3 }));
+  const look = { lineWidth: 30, lineHeight: 1.3, ariaHidden: "true" };
+  return Plot.tip(points, Plot.pointer({ x, y, title: "text", maxRadius: reach, ...look }));
 }
 
 function marked(point, key) {
