@@ -70,9 +70,9 @@ def make_all(known, config):
 
 
 def planted_study(folder):
-    """(study, config) of two groups on three seeds, with a ladder beside the scale."""
+    """(study, config) of two groups on five seeds, with a ladder beside the scale."""
     known = experiments.load(
-        "laptop", {"groups": ["noise_0.4_cifar10", "speed_cifar10"], "seeds": [0, 1, 2]}
+        "laptop", {"groups": ["noise_0.4_cifar10", "speed_fashion_mnist"], "seeds": [0, 1, 2, 3, 4]}
     )
 
     def accuracy(spec):
@@ -258,7 +258,7 @@ def test_same_records_give_the_same_bytes(made, tmp_path):
 
 def test_what_the_page_stands_on_must_be_there_and_of_this_study(made, tmp_path):
     known, config, out = made
-    other = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2]})
+    other = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2, 3, 4]})
     with pytest.raises(report.ReportError, match="must be of this study's groups"):
         report.make("html", other, config, tmp_path / "page.html")
     bare = write_study(tmp_path, other)
@@ -271,7 +271,7 @@ def test_what_the_page_stands_on_must_be_there_and_of_this_study(made, tmp_path)
 
 
 def test_tables_of_other_records_are_refused(made, tmp_path):
-    known = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1]})
+    known = experiments.load("laptop", {"groups": ["noise_0.4_cifar10"], "seeds": [0, 1, 2, 3]})
     config = write_study(tmp_path, known)
     out = make_all(known, config)
     before = out.read_bytes()

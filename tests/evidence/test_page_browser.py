@@ -65,7 +65,7 @@ def lines(tab):
 
 def tip(plot):
     """What a plot says beside the pointer."""
-    return "\n".join(plot.locator("[aria-label=tip] tspan").all_inner_texts())
+    return "\n".join(plot.locator("[aria-label=tip] tspan").all_text_contents())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -148,9 +148,10 @@ def test_curves_of_a_line_are_drawn_one_per_run(opened, verdicts):
 
     # a seed less, a row less, one run by its name
     tab.uncheck("#curve-seeds input[value='1']")
-    assert drawn.count() == len([name for name in names if not name.endswith("seed1")])
+    left = [name for name in names if not name.endswith("seed1")]
+    assert drawn.count() == len(left) < len(names)
     tab.locator("#curve-legend button").first.click()
-    assert drawn.count() == 2
+    assert drawn.count() == len(left) // 2
     tab.click("#curve-none")
     tab.fill("input[name=run]", names[0])
     tab.press("input[name=run]", "Enter")
@@ -183,7 +184,7 @@ def test_a_point_of_the_forest_plot_says_its_numbers(opened, file, by):
         plot.focus()
         tab.keyboard.press("ArrowRight")
         tab.keyboard.press("ArrowDown")
-        assert tab.locator("#forest-box [role=status]").inner_text() == points[1]["text"]
+        assert tab.locator("#forest-box [role=status]").text_content() == points[1]["text"]
         said = points[1]
     else:
         # the circle of the first comparison
@@ -203,13 +204,13 @@ def test_a_curve_and_the_ladder_are_read_by_keys(opened, file):
     tab.keyboard.press("ArrowRight")
     row = data["verdicts"][0][0]
     value = data["curves"][row["runs"][0]]["test_top1"][0]
-    said = tab.locator("figure[data-measure=test_top1] [role=status]").inner_text()
+    said = tab.locator("figure[data-measure=test_top1] [role=status]").text_content()
     assert said == f"{row['label']}, seed 0\nepoch 1: {value}"
 
     tab.check("input[value=best_top1]")
     tab.locator("#ladder-full-box svg").focus()
     tab.keyboard.press("ArrowLeft")
-    said = tab.locator("#ladder-full-box [role=status]").inner_text()
+    said = tab.locator("#ladder-full-box [role=status]").text_content()
     assert said == next(p["text"] for p in data["ladder"] if p["measure"] == "best_top1")
 
 

@@ -42,21 +42,24 @@ function readByKeys(box, plot, points) {
   plot.setAttribute("aria-roledescription", "plot");
   let at = -1;
 
+  // the library shows and hides its own tip where the pointer of a mouse would be
+  const point = (type, place = {}) => {
+    plot.dispatchEvent(new PointerEvent(type, { ...place, pointerType: "mouse" }));
+  };
   plot.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (event.key === "Escape") plot.dispatchEvent(new PointerEvent("pointerleave"));
+    if (event.key === "Escape") point("pointerleave");
     if (step === undefined || points.length === 0) return;
     event.preventDefault();
     at = at < 0 ? (step > 0 ? 0 : points.length - 1) : (at + step + points.length) % points.length;
 
-    // the library shows its own tip where the pointer would be
     const frame = plot.getBoundingClientRect();
     const clientX = frame.left + plot.scale("x").apply(points[at].x);
     const clientY = frame.top + plot.scale("y").apply(points[at].y);
-    plot.dispatchEvent(new PointerEvent("pointermove", { clientX, clientY, pointerType: "mouse" }));
+    point("pointermove", { clientX, clientY });
     said.textContent = points[at].text;
   });
-  plot.addEventListener("blur", () => plot.dispatchEvent(new PointerEvent("pointerleave")));
+  plot.addEventListener("blur", () => point("pointerleave"));
 }
 
 /** What a point says when the pointer is near it; by keys it is read out from beside the plot. */
