@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from synthetic import write_study
 
-from robustfl.evidence import claims, report, tables
+from robustfl.evidence import claims, figures, report, tables
 from robustfl.evidence.report import page
 from robustfl.evidence.report.page import content
 from robustfl.study import experiments
@@ -294,3 +294,13 @@ def test_the_package_carries_every_file_of_the_page_and_says_whose_scripts_they_
         version = re.search(r"v(\d+\.\d+\.\d+)", script.read_text()[:100])[1]
         assert all(version in note for note in notes), script
         assert script.stat().st_size < 400_000
+
+
+def test_a_figure_s_name_says_its_group_and_what_it_shows():
+    known = experiments.load("smoke", {"seeds": [0]})
+    named = {name: figures.parts(known, name) for name in figures.names(known)}
+    assert named["verdicts"] == ("verdicts", "")
+    assert named["noise_0.4_cifar10"] == ("its rows", "noise_0.4_cifar10")
+    assert named["picks_noise_0.4_cifar10"] == ("its picked images", "noise_0.4_cifar10")
+    assert {key for _, key in named.values()} == {"", *known.groups}
+    assert len(set(named.values())) == len(named)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from project_copy import copy_project, run_in
@@ -28,6 +29,7 @@ def test_smoke_study_end_to_end(clone):
     records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
     assert len(records) == 17
     assert "Nothing to be done" in snakemake(clone, *target)
+    snakemake_report_has_everything(clone, ["all", *target[1:]])
 
     others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
     plan = snakemake(clone, "-n", "all", *others[1:])
@@ -51,6 +53,20 @@ def test_smoke_study_end_to_end(clone):
     stale.write_text(stale.read_text().replace('"seed": 0', '"seed": 9'))
     output = snakemake(clone, *target, "--forcerun", "tables", ok=False)
     assert "stale" in output and records[0].parent.name in output
+
+
+def snakemake_report_has_everything(clone, target):
+    """Every table, figure and report stands in snakemake's own report, with captions."""
+    snakemake(clone, *target)
+    snakemake(clone, *target, "--report", "study.zip")
+    smoke = clone / "results/smoke"
+    made = [*smoke.glob("tables/*.csv"), *smoke.glob("figures/*.svg"), *smoke.glob("report.*")]
+    with ZipFile(clone / "study.zip") as archive:
+        held = {Path(name).name for name in archive.namelist()}
+        index = archive.read("study/report.html").decode()
+    assert {path.name for path in made} <= held and {"report.pdf", "report.html"} <= held
+    for words in ("An Empirical Study of Robust Deep Models", "means over seeds", "its selections"):
+        assert words in index, words
 
 
 def test_single_target_by_name(clone):

@@ -1,7 +1,5 @@
 # Records -> tables -> figures -> report and page. The package does the work; a stale or broken record
 # stops it by name. `snakemake --report study.html` gathers what stands in report(...) below.
-from robustfl.evidence import figures
-
 
 report: "../report/workflow.rst"
 
@@ -15,14 +13,6 @@ GATHER = (
     f"python -m robustfl report {{params.what}} --scale {STUDY.scale} {OVERRIDES}"
     " > {log:q} 2>&1"
 )
-
-
-def in_report(path, category, caption, name):
-    """A file with its place in snakemake's report; name: its stem, which says group and kind."""
-    kind, key = figures.parts(STUDY, name)
-    group = STUDY.groups.get(key)
-    labels = {"of": group.title if group else "the study", "shows": kind}
-    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
 rule tables:

@@ -66,10 +66,10 @@ def names(study: Study) -> list[str]:
 def parts(study: Study, name: str) -> tuple[str, str]:
     """(what it shows, key of its group) of a file's stem; the key is empty for a file of all.
 
-    A file that is named after its group shows the group.
+    A file that is named after its group shows its rows.
     """
     if name in study.groups:
-        return "the group", name
+        return "its rows", name
     kind, _, key = name.partition("_")
     return (EXTRAS[kind], key) if kind in EXTRAS and key in study.groups else (name, "")
 
