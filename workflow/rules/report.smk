@@ -1,5 +1,5 @@
-# Records -> tables -> figures -> report and page. The package does the work; a stale or broken record
-# stops it by name. `snakemake --report study.html` gathers what stands in report(...) below.
+# Records -> tables -> figures -> report and page. The package does the work; a stale or broken
+# record stops it by name. `snakemake --report study.html` gathers what stands in in_report(...).
 
 report: "../report/workflow.rst"
 
