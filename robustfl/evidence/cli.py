@@ -18,15 +18,14 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `robustfl report`."""
     parser.add_argument(
         "what",
-        choices=["tables", "figures", "pdf", *PAGES],
-        help="what to make; pdf needs tables and figures",
+        choices=["tables", "figures", "pdf", "html", *PAGES],
+        help="what to make; pdf and html need tables and figures",
     )
     add_scale(parser)
     parser.add_argument(
         "--out",
         type=user_path,
-        default="report/summary.pdf",
-        help="the PDF (default: %(default)s)",
+        help="the PDF or page (default: results/{scale}/report.pdf or report.html)",
     )
     parser.add_argument(
         "--study",
@@ -52,5 +51,6 @@ def report(args: argparse.Namespace) -> int:
     study, config = study_of(args)
     from robustfl.evidence import report as pages
 
-    pages.make(args.what, study, config, Path(args.out))
+    out = args.out or Path(config["results"]) / study.scale / f"report.{args.what}"
+    pages.make(args.what, study, config, Path(out))
     return 0

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from robustfl.evidence.tables import StudyRecords
 
 FOREST = "verdicts"  # stem of the forest plot of the primary comparisons
+EXTRAS = {  # kinds of diagnostic figures -> what they show
+    "diagnostics": "its selections",
+    "classes": "its picks, class by class",
+    "picks": "its picked images",
+}
 
 
 def diagnosed(study: Study, group: Group) -> bool:
@@ -56,6 +61,17 @@ def names(study: Study) -> list[str]:
             for extra in extras(study, group)
         ),
     ]
+
+
+def parts(study: Study, name: str) -> tuple[str, str]:
+    """(what it shows, key of its group) of a file's stem; the key is empty for a file of all.
+
+    A file that is named after its group shows its rows.
+    """
+    if name in study.groups:
+        return "its rows", name
+    kind, _, key = name.partition("_")
+    return (EXTRAS[kind], key) if kind in EXTRAS and key in study.groups else (name, "")
 
 
 def draw(gathered: StudyRecords, folder: Path) -> None:

@@ -136,11 +136,13 @@ def frame(verdicts: list[Verdict]) -> pd.DataFrame:
 
 def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
     """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
-    write_atomically(
-        folder / "verdicts.csv",
-        frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-    )
+    write_atomically(folder / "verdicts.csv", csv_text(verdicts))
     write_atomically(folder / "verdicts.md", markdown(verdicts, gathered))
+
+
+def csv_text(verdicts: list[Verdict]) -> str:
+    """The text of verdicts.csv."""
+    return frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
