@@ -137,7 +137,7 @@ def _sources(study: Study, folder: Path) -> dict[str, Path]:
     The pages of several scales lie beside the scales' folders, where they have been made.
     """
     sources = {"report": folder / "tables" / "report.json", "figures": folder / "figures"}
-    if study.about.warn:
+    if study.scale_entry.warn:
         return sources
     answered, ladder = folder.parent / "answers" / "answers.json", folder.parent / "ladder"
     if answered.exists():

@@ -21,8 +21,8 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
     study = gathered.study
     return {
         "scale": study.scale,
-        "statement": study.about.statement,
-        "warn": study.about.warn,
+        "statement": study.scale_entry.statement,
+        "warn": study.scale_entry.warn,
         "abstract": abstract(gathered, judged),
         "facts": facts(gathered),
         "protocols": protocols(gathered),

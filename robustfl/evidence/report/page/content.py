@@ -157,7 +157,7 @@ def forest_point(v: Verdict) -> dict:
 def ladder_of(gathered: StudyRecords) -> list[dict]:
     """The ladder, which lies beside the scale; a scale that warns speaks of itself alone."""
     path = gathered.folder.parent / "ladder" / "ladder.csv"
-    return [] if gathered.study.about.warn else ladder_points(path)
+    return [] if gathered.study.scale_entry.warn else ladder_points(path)
 
 
 def ladder_points(path: Path) -> list[dict]:
