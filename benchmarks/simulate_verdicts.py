@@ -24,6 +24,8 @@ import numpy as np
 from scipy import stats
 
 from robustfl.evidence import claims, paired_tests, tables
+from robustfl.evidence.claims.claim import Statistic
+from robustfl.evidence.claims.comparison import MOST_PRIMARY as SMALL
 from robustfl.evidence.paired_tests import NOT_REPRODUCED, REPRODUCED, Estimate, Prior
 from robustfl.evidence.tables import StudyRecords
 from robustfl.study import experiments
@@ -32,26 +34,9 @@ from robustfl.study.experiments import Row
 RECORDS = Path("results/laptop")
 MEASURES = {"best_top1": "best epoch", "last_top1": "last epoch"}
 SEEDS = (2, 3, 5, 10)
-RULE = "facility_location"  # of the two readings of the greedy rule, that of the small family
 ALPHA = 1 - paired_tests.LEVEL
 MARGIN = 1.0  # points within which a difference counts as none
 
-# One comparison for each sentence of the slides about accuracy: group, row, and the row it beats.
-# The slides' own numbers give the size, also where they lose (80 % of the points).
-PRIMARY = (
-    ("noise_0.4_cifar10", "FL weighted", "full"),
-    ("noise_0.4_cifar10", "weighted only", "full"),
-    ("noise_0.4_cifar10", "FL only", "full"),
-    ("noise_0.2_cifar10", "FL weighted", "full"),
-    ("noise_0.2_cifar10", "weighted only", "full"),
-    ("radius_cifar10", "r = 2", "r = 1"),
-    ("radius_cifar10", "r = 2", "r = 3"),
-    ("ratio_cifar10", "flr 0.4", "flr 0.6"),
-    ("noise_0.2_fashion_mnist", "FL weighted", "full"),
-    ("noise_0.4_fashion_mnist", "FL weighted", "full"),
-    ("speed_cifar10", "80%", "100%"),
-    ("speed_fashion_mnist", "80%", "100%"),
-)
 # orders of the slides, best first
 ORDERS = (
     ("noise_0.4_cifar10", ("FL weighted", "weighted only", "FL only", "full")),
@@ -70,8 +55,9 @@ TRUTHS = (0.0, MARGIN, 2 * MARGIN)  # true differences held against the margin
 
 @dataclass(frozen=True)
 class Family:
-    """The n comparisons of a study over its rows; the first 12 are PRIMARY."""
+    """The n comparisons of a study over its rows; the first SMALL are the primary ones."""
 
+    names: list[str]  # of the primary ones
     contrasts: np.ndarray  # (n, rows) 1 for the better row of the comparison, -1 for the other
     slides: np.ndarray  # (n,) the slides' differences, points; 0 where they have none
     variances: dict[str, np.ndarray]  # measure -> (n,) of the paired differences in the records
@@ -95,45 +81,36 @@ def read_family(folder: Path = RECORDS) -> Family:
     study = experiments.load(folder.name, directory=folder / "study")
     gathered = tables.gather(study, {"results": str(folder.parent)})
 
-    # the small family comes first
-    pairs = [_pair(gathered, *names) for names in PRIMARY]
-    slides = [_gap(gathered, *names) for names in PRIMARY]
+    # the primary comparisons come first
+    primary = [v.comparison for v in claims.verdicts(gathered) if v.primary]
+    if len(primary) != SMALL:
+        raise ValueError(f"{folder} must have {SMALL} primary comparisons; it has {len(primary)}")
 
     # whatever else the claims compare in best accuracy, each pair of rows once
-    known = {_key(*pair) for pair in pairs}
-    for claim in claims.load(folder / "study" / "claims.yaml"):
-        if claim.ratio or "epochs" not in claim.budgets or "best_top1" not in claim.measures:
-            continue
-        for c in claims.comparisons(claim, gathered):
-            if c.under is not None and _key(c.over, c.under) not in known:
-                known.add(_key(c.over, c.under))
-                pairs.append((c.over, c.under))
-                slides.append(c.published or 0.0)
+    others = [
+        c
+        for claim in claims.load(folder / "study" / "claims.yaml")
+        if claim.statistic is Statistic.DIFFERENCE
+        and "epochs" in claim.budgets
+        and "best_top1" in claim.measures
+        for c in claims.comparisons(claim, gathered)
+    ]
+    distinct = {frozenset(row.names for row in c.rows): c for c in [*others, *primary]}
+    first = {frozenset(row.names for row in c.rows): c for c in primary}
+    comparisons = list((first | distinct).values())
+    pairs = [(c.rows[0], c.rows[1]) for c in comparisons]
+    slides = [c.published or 0.0 for c in comparisons]
 
     contrasts = _contrasts(pairs)
     differences = {m: np.array([_differences(gathered, m, *p) for p in pairs]) for m in MEASURES}
     return Family(
+        [f"{c.claim.key}: {c.part}" for c in primary],
         contrasts,
         np.array(slides),
         {m: d.var(axis=1, ddof=1) for m, d in differences.items()},
         {m: _shared_correlation(d, contrasts) for m, d in differences.items()},
         [np.array([gathered.slides[g][row]["best"] for row in rows]) for g, rows in ORDERS],
     )
-
-
-def _pair(gathered: StudyRecords, group: str, over: str, under: str) -> tuple[Row, Row]:
-    rows = [tables.row_under(gathered.study.groups[group], label, RULE) for label in (over, under)]
-    if rows[0] is None or rows[1] is None:
-        raise ValueError(f"{group} must have the rows {over!r} and {under!r} under {RULE}")
-    return rows[0], rows[1]
-
-
-def _gap(gathered: StudyRecords, group: str, over: str, under: str) -> float:
-    return gathered.slides[group][over]["best"] - gathered.slides[group][under]["best"]
-
-
-def _key(over: Row, under: Row) -> frozenset:
-    return frozenset({tuple(over.names), tuple(under.names)})
 
 
 def _differences(gathered: StudyRecords, measure: str, over: Row, under: Row) -> np.ndarray:
@@ -215,7 +192,7 @@ def moderated(study: np.ndarray) -> tuple[list[Estimate], list[Estimate]]:
     """
     df = len(study) - 1
     prior = paired_tests.fit_prior([(v, df) for v in study.var(axis=0, ddof=1)])
-    plain = [paired_tests.estimate(x) for x in study.T[: len(PRIMARY)]]
+    plain = [paired_tests.estimate(x) for x in study.T[:SMALL]]
     return plain, [paired_tests.moderate(e, prior) for e in plain]
 
 
@@ -234,7 +211,7 @@ def p_values(
     # scipy's for the large family, whose n estimates would take most of the time
     plain = stats.ttest_1samp(noise + effects, 0.0).pvalue
     drawn = [paired_tests.p_value(e, 0.0) for e in shifted(estimates, effects)]
-    return {ALL: plain, PLAIN: plain[: len(PRIMARY)], MODERATED: np.array(drawn, dtype=float)}
+    return {ALL: plain, PLAIN: plain[:SMALL], MODERATED: np.array(drawn, dtype=float)}
 
 
 # what is counted
@@ -245,7 +222,7 @@ Rates = dict[tuple, float]  # what is counted, of what -> share of the studies o
 def effects_of(family: Family) -> dict[str, np.ndarray]:
     """Scenario -> (n,) true differences, points."""
     n = len(family.slides)
-    primary = (np.arange(n) < len(PRIMARY)).astype(float)
+    primary = (np.arange(n) < SMALL).astype(float)
     return {
         "nothing": np.zeros(n),
         "half": 2 * primary * (np.arange(n) % 2),
@@ -274,8 +251,9 @@ def count(family: Family, studies: Studies) -> Rates:
             rates["wrong sign", *of] = float((signs * true < 0).any(axis=1).mean())
 
             # power, of the same twelve comparisons whatever the family
-            found = (signs * true > 0).mean(axis=0)[: len(PRIMARY)]
-            rates["found", *of] = float(found.mean())
+            found = (signs * true > 0).mean(axis=0)[:SMALL]
+            differ = true[:SMALL] != 0
+            rates["found", *of] = float(found[differ].mean()) if differ.any() else 0.0
             rates |= {("found", *of, i): float(rate) for i, rate in enumerate(found)}
     rates |= {
         ("prior", q): float(np.quantile(prior_df(estimates), q, method="lower")) for q in QUARTILES
@@ -314,7 +292,7 @@ def single_rates(studies: Studies, estimates: list[tuple[list[Estimate], list[Es
     missed = np.array(
         [[[outside(e) for e in side] for side in both] for both in estimates]
     )  # (studies, 2, 12)
-    true = studies.variances[:, : len(PRIMARY)]
+    true = studies.variances[:, :SMALL]
 
     # a common prior lends certainty to the comparisons that vary more than the rest
     loud = missed[:, 1][true >= np.quantile(true, 0.9)]
@@ -333,7 +311,7 @@ def equivalence_rates(estimates: list[tuple[list[Estimate], list[Estimate]]]) ->
     rates: Rates = {}
     for position, method in enumerate((PLAIN, MODERATED)):
         for truth in TRUTHS:
-            studies = [shifted(both[position], [truth] * len(PRIMARY)) for both in estimates]
+            studies = [shifted(both[position], [truth] * SMALL) for both in estimates]
             found = [[paired_tests.equivalent(e, MARGIN) for e in study] for study in studies]
             rates["equivalent", method, truth] = float(np.mean(found))
             if truth == MARGIN:
@@ -471,14 +449,14 @@ def summary(family: Family, counted: Counted, seen: Detected, ordered: Ordered) 
     lines = []
     for method, name in (
         (ALL, f"Plain t, one family of all {len(family.slides)} comparisons"),
-        (PLAIN, f"Plain t, a family of {len(PRIMARY)}"),
-        (MODERATED, f"Moderated t, a family of {len(PRIMARY)}"),
+        (PLAIN, f"Plain t, a family of {SMALL}"),
+        (MODERATED, f"Moderated t, a family of {SMALL}"),
     ):
         lines.append(
             f"- {name}: family-wise error at most {largest(counted, 'false', 'nothing', method)}. "
             f"A true difference of 1 point is found with probability "
             f"{mean(counted, 'found', '1 point', method)}, one of 2 points with "
-            f"{mean(counted, 'found', '2 points', method)}, the slides' twelve with "
+            f"{mean(counted, 'found', '2 points', method)}, the slides' differences with "
             f"{mean(counted, 'found', 'slides', method)} on average."
         )
     lines.append(
@@ -583,10 +561,11 @@ def power(family: Family, counted: Counted) -> list[str]:
     spread, at_seeds = next(iter(counted.items()))
     gaps = (
         (
-            [f"{group}: {over} − {under}", f"{family.slides[i]:+.2f}".replace("-", "−"), method],
+            [name, f"{family.slides[i]:+.2f}".replace("-", "−"), method],
             [*numbers],
         )
-        for i, (group, over, under) in enumerate(PRIMARY)
+        for i, name in enumerate(family.names)
+        if family.slides[i]
         for method in (ALL, MODERATED)
         for numbers in [cells(at_seeds, "found", "slides", method, i)]
     )
@@ -596,7 +575,7 @@ def power(family: Family, counted: Counted) -> list[str]:
         "Share of the twelve comparisons that are decided with the right sign, %:",
         "",
         *rates_table(counted, ["test; true differences"], found),
-        f"The slides' twelve, each (spread: {spread}), %:",
+        f"The primary comparisons of which the slides have a number, each (spread: {spread}), %:",
         "",
         *table(["comparison", "points", "test"], gaps),
     ]
@@ -743,7 +722,7 @@ def main() -> None:
     gc.freeze()  # statsmodels collects garbage in every call: spare it what lives for good
     page = make_page(args.studies, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "verdicts.md").write_text(page)
+    (args.out / "verdicts.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
