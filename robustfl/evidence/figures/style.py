@@ -195,7 +195,7 @@ def save(
 def write_svg(draw: Callable[[Figure], None], path: Path) -> None:
     """Draw one figure and write it whole.
 
-    Same records, same bytes: fixed salt, no date, text as paths.
+    Same records, same bytes: fixed salt, no date. Text stays text.
     """
     # from matplotlib's own defaults, not from what a matplotlibrc of this user made of them
     defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
