@@ -7,7 +7,7 @@ robustfl.evidence.claims.preconditions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robustfl.evidence import claims
@@ -28,6 +28,12 @@ class Answer:
     images: int  # training images, the held-out ones among them
     verdict: Verdict
     last: Verdict | None  # the same comparison by the last epoch
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands: scale, claim and comparison."""
+        c = self.verdict.comparison
+        return self.scale.name, c.claim.key, c.part
 
     @property
     def tests(self) -> bool:
@@ -86,17 +92,17 @@ def _images(gathered: StudyRecords, v: Verdict) -> int:
 
 
 def answers(found: list[Answer]) -> list[Answer]:
-    """One per primary comparison: the largest scale that tests it.
+    """One per primary comparison: the largest scale that tests it, corrected together.
 
     Where none does, the largest there is, which says why not. found: as at_every_scale gives them.
     """
     chosen: dict[tuple[str, str], Answer] = {}
     for answer in found:
-        c = answer.verdict.comparison
-        key = (c.claim.key, c.part)
+        key = answer.place[1:]
         if key not in chosen or (answer.tests and not chosen[key].tests):
             chosen[key] = answer
-    return list(chosen.values())
+    together = claims.corrected([answer.verdict for answer in chosen.values()])
+    return [replace(answer, verdict=v) for answer, v in zip(chosen.values(), together)]
 
 
 def in_order(found: list[Answer], directory: Path = CONFIG_DIR) -> list[Answer]:

@@ -200,6 +200,10 @@ def test_the_primary_family_is_corrected_together(tmp_path):
     alone = [v for v in family if v.reason == "decided alone, not after correction"]
     assert alone and all(v.p < 0.05 <= v.p_holm and v.detectable for v in alone)
 
+    # in a smaller family it is decided again
+    (again,) = claims.corrected([alone[0]])
+    assert again.outcome is alone[0].alone and again.p_holm == again.p and not again.reason
+
 
 def test_at_most_twelve_comparisons_are_primary_and_no_test_is_made_twice(tmp_path):
     shutil.copytree("config", tmp_path / "config")

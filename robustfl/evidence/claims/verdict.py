@@ -74,6 +74,7 @@ class Verdict:
     p_holm: float | None = None  # of a primary verdict, corrected with all of them
     detectable: float | None = None  # true difference found with power 0.8; of an undecided one
     random: Estimate | None = None  # over - random, where the claim names a random subset
+    alone: Outcome | None = None  # its outcome before correction, where that has undone it
 
     @property
     def primary(self) -> bool:
@@ -106,9 +107,21 @@ def verdicts(gathered: StudyRecords, claims: list[Claim] | None = None) -> list[
 
     # the primary family alone is corrected: it was named before the runs, the rest looks around
     family = [i for i, v in enumerate(judged) if v.primary]
-    for i, p in zip(family, paired_tests.holm([judged[i].p for i in family])):
-        judged[i] = _corrected(judged[i], p)
+    for i, v in zip(family, corrected([judged[i] for i in family])):
+        judged[i] = v
     return judged
+
+
+def corrected(family: list[Verdict]) -> list[Verdict]:
+    """The verdicts as one family, by Holm's correction, whatever family they were of before."""
+    by_itself = [
+        v
+        if v.alone is None
+        else replace(v, outcome=v.alone, alone=None, reason="", detectable=None)
+        for v in family
+    ]
+    p_values = paired_tests.holm([v.p for v in by_itself])
+    return [_corrected(v, p) for v, p in zip(by_itself, p_values)]
 
 
 # first what was measured
@@ -297,6 +310,7 @@ def _corrected(v: Verdict, p_holm: float | None) -> Verdict:
         return replace(
             v,
             outcome=Outcome.UNDECIDED,
+            alone=v.outcome,
             reason="decided alone, not after correction",
             detectable=None if v.estimate is None else paired_tests.detectable(v.estimate),
         )

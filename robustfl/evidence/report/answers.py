@@ -29,6 +29,7 @@ def make(config: dict, folder: Path) -> None:
             "make evidence"
         )
     chosen = answers.in_order(answers.answers(sorted(everything, key=lambda a: -a.images)))
+    everything = [next((a for a in chosen if a.place == b.place), b) for b in everything]
     write_atomically(
         folder / "answers.csv",
         table(everything, chosen).to_csv(index=False, float_format="%.4f", lineterminator="\n"),
@@ -70,7 +71,8 @@ def page(everything: list[Answer], chosen: list[Answer]) -> str:
         "# Answers",
         "Made by `robustfl report answers` from the committed records. Each primary claim of "
         "[config/claims.yaml](../../config/claims.yaml) is answered at the largest scale whose "
-        "runs can test it: what it needs is given there, and it has two seeds at least. "
+        "runs can test it: what it needs is given there, and it has two seeds at least. The "
+        "answers are corrected together (Holm), those of every other scale among themselves. "
         "Differences are points of test accuracy with 95 % intervals.",
         "![Forest plot of the primary comparisons](answers.svg)",
         "\n".join(f"- {sentence(answer)}" for answer in chosen),
