@@ -39,7 +39,7 @@ def make(gathered: StudyRecords, report: dict, out: Path) -> None:
     """
     judged = claims.verdicts(gathered)
     table = gathered.folder / "tables" / "verdicts.csv"
-    if table.read_text() != verdict_tables.csv_text(judged):
+    if table.read_text(encoding="utf-8") != verdict_tables.csv_text(judged):
         raise ReportError(
             f"{table} must be of these records; it is not: run `robustfl report tables` and "
             "`robustfl report figures` again"
@@ -58,8 +58,8 @@ def html(gathered: StudyRecords, judged: list[Verdict], report: dict, out: Path)
     )
     return environment.get_template("page.html.jinja").render(
         report=report,
-        style=(HERE / "page.css").read_text(),
-        scripts=[(HERE / name).read_text() for name in SCRIPTS],
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        scripts=[(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS],
         data=script_safe(content.drawn(gathered, judged, out)),
         **content.shown(gathered, judged, out),
     )
