@@ -1,6 +1,6 @@
 # `make` alone prints what the targets do: the words after their ##.
 .DEFAULT_GOAL := help
-.PHONY: help summary test lint test-kernel evidence bench bench-select bench-train bench-worker faults clean
+.PHONY: help summary test lint test-kernel test-page evidence bench bench-select bench-train bench-worker faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -30,6 +30,11 @@ test-kernel: $(ENV) ## the tests of the GPU kernel on a machine without one, wit
 	.venv/bin/python -c 'import triton' 2> /dev/null \
 		|| $(PIP) --no-deps -r tests/requirements-kernel.txt
 	$(RUN) python -m pytest tests/selection/test_selection_cuda.py
+
+test-page: $(ENV) ## the tests of the page of a study, in the Chromium of this machine
+	.venv/bin/python -c 'import playwright' 2> /dev/null \
+		|| $(PIP) -c constraints.txt -r tests/requirements-browser.txt
+	$(RUN) python -m pytest tests/evidence/test_page_browser.py
 
 evidence: $(ENV) ## train the runs that README's findings rest on; goes on after a stop
 	$(RUN) python -m robustfl evidence

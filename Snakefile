@@ -27,4 +27,5 @@ rule all:
     default_target: True
     input:
         RUNS,
+        f"{FOLDER}/report.html",
         "report/summary.pdf",

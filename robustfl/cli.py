@@ -73,6 +73,12 @@ COMMANDS = (
         evidence_cli.report,
         "gather the records: tables, figures, report",
     ),
+    (
+        "tensorboard",
+        evidence_cli.add_tensorboard_arguments,
+        evidence_cli.tensorboard,
+        "write the curves of records as TensorBoard events",
+    ),
 )
 
 

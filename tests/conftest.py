@@ -46,6 +46,7 @@ SLOW_FILES = (
     "test_loop",
     "test_numba_cache",
     "test_packed",
+    "test_page",
     "test_precision",
     "test_published",
     "test_readings",

@@ -12,8 +12,10 @@ from robustfl.study import experiments, record
 POINTS, HELD, TEST = 1000, 20, 2000
 
 
-def curves(spec, best: float, last: float, **more) -> list[dict]:
+def curves(spec, best: float, last: float, learnt: float = 60.0, **more) -> list[dict]:
     """Accuracy climbs to `best` in the last epoch but one and ends at `last`.
+
+    learnt: false labels that the run has memorised when it ends, %.
 
     The hold-out prefers the best epoch.
     """
@@ -41,7 +43,7 @@ def curves(spec, best: float, last: float, **more) -> list[dict]:
                 "epoch": epoch,
                 "lr": spec.lr,
                 "train_loss": 2 - share,
-                "train_acc_given": 50 * share,
+                "train_acc_given": min(98.0, 99 * share),
                 "train_acc_true": 45 * share,
                 "test_loss": 2.0,
                 "test_top1": top1,
@@ -53,6 +55,9 @@ def curves(spec, best: float, last: float, **more) -> list[dict]:
                 "backwards": backwards,
             }
         )
+    rows[-1] |= {"fit": 90.0, "fit_true": 95.0}
+    if spec.noise != "none":
+        rows[-1]["fit_false"] = learnt
     return rows
 
 
@@ -123,13 +128,14 @@ def write_study(
     known: experiments.Study,
     accuracy: Callable = lambda spec: (50.0, 45.0),
     change: Callable = lambda r: None,
+    **columns: float,
 ) -> dict:
     """Write a record for each run of `known`; returns a config that points at them.
 
-    accuracy: spec -> (best, last).
+    accuracy: spec -> (best, last). columns: of `curves`.
     """
     for name, spec in known.specs.items():
-        rows = curves(spec, *accuracy(spec))
+        rows = curves(spec, *accuracy(spec), **columns)
         made = metrics(name, spec, rows)
         change(made)
         timings = [

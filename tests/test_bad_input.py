@@ -148,6 +148,24 @@ def test_report_without_records(place, what, scale, study, changed):
 
 
 @EXAMPLES
+@given(
+    st.lists(WORDS | st.just("x/y"), max_size=2),
+    st.lists(WORDS | st.just("noise_0.4_cifar10"), max_size=1),
+    WORDS | st.none(),
+    WORDS,
+    sets("results=nowhere"),
+)
+@example(["\n/"], [], None, "out", ["--set", "results=nowhere"])
+def test_tensorboard_without_records(place, names, groups, scale, out, changed):
+    words = ["tensorboard", *(["--scale", scale] if scale is not None else []), *changed]
+    words += [word for group in groups for word in ("--group", group)]
+    before = files(place)
+    status, _, err = run([*words, "--out", out, "--", *names])
+    is_told(words, status, err)
+    assert files(place) == before
+
+
+@EXAMPLES
 @given(st.lists(WORDS | st.just("cifar10"), max_size=2), WORDS)
 def test_data_check(place, names, cache):
     words = ["data", "check", "--cache", cache, "--", *names]

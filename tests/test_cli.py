@@ -137,6 +137,25 @@ def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, cap
     )
 
 
+def test_tensorboard_without_its_package_says_what_to_install(tmp_path):
+    code = """
+import sys
+sys.modules["tensorboard"] = None  # as if it were not installed
+from robustfl.cli import main
+sys.exit(main(["tensorboard", "--scale", "laptop", "--out", sys.argv[1]]))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "events")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pip install 'robustfl[tensorboard]'" in done.stderr
+    assert not (tmp_path / "events").exists()
+
+
+def test_no_other_command_waits_for_an_optional_package():
+    code = "import sys, robustfl.cli; sys.exit('tensorboard' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_train_writes_a_record(tmp_path):
     name = "fashion_mnist-speed-random0.2-seed0"
     words = [

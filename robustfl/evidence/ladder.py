@@ -14,11 +14,10 @@ from pathlib import Path
 
 from robustfl.evidence import paired_tests
 from robustfl.evidence.paired_tests import Estimate
-from robustfl.evidence.tables import display_label
-from robustfl.study import experiments, packed
+from robustfl.evidence.tables import display_label, gather_finished, seeds_found
+from robustfl.study import experiments
 from robustfl.study.experiments import CONFIG_DIR, Row, Scale
 from robustfl.study.record import Record
-from robustfl.study.run_names import seed_of
 
 GROUP = "ladder"
 MEASURES = {"last_top1": "last epoch", "best_top1": "best epoch"}
@@ -78,7 +77,7 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
     scales = [scale for scale in experiments.scales(directory).values() if scale.images]
     for scale in sorted(scales, key=lambda scale: scale.images):
         folder = Path(config["results"]) / scale.name
-        seeds = _seeds(folder)
+        seeds = seeds_found(folder)
         if not seeds:
             continue
 
@@ -86,24 +85,15 @@ def climb(config: dict, directory: Path = CONFIG_DIR) -> list[Rung]:
         study = experiments.load(
             scale.name, config | {"groups": [GROUP], "seeds": seeds}, directory
         )
+        found = gather_finished(study, config).records
         rows = study.groups[GROUP].rows
-        records: dict[Row, dict[int, Record]] = {row: {} for row in rows}
-        for row in rows:
-            for seed, name in zip(seeds, row.names):
-                run = folder / "runs" / name
-                spec = study.spec(name)
-                if packed.find(run, spec) or (run / "metrics.json").exists():
-                    records[row][seed] = packed.read(run, name, spec)
+        records = {
+            row: {found[name].spec.seed: found[name] for name in row.names if name in found}
+            for row in rows
+        }
         if any(records.values()):
             climbed.append(Rung(scale, rows, records))
     return climbed
-
-
-def _seeds(folder: Path) -> list[int]:
-    """Every seed that a file or folder of {results}/{scale} is named after."""
-    names = [path.stem for path in (folder / "records").glob("*.json")]
-    names += [path.name for path in (folder / "runs").glob("*")]
-    return sorted({seed for name in names if (seed := seed_of(name)) is not None})
 
 
 def steps(rungs: list[Rung], directory: Path = CONFIG_DIR) -> list[Step]:

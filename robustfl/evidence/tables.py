@@ -16,7 +16,8 @@ import pandas as pd
 
 from robustfl.files import write_atomically
 from robustfl.study import packed, record
-from robustfl.study.experiments import Group, Row, Study, read_yaml
+from robustfl.study.experiments import Group, Row, Study, read_yaml, restricted
+from robustfl.study.run_names import seed_of
 from robustfl.study.run_spec import RunSpec
 
 # the two readings of the slides' greedy
@@ -24,27 +25,43 @@ GREEDY_VARIANTS = {"facility_location": "exact", "centrality": "released"}
 # selectors a number of the slides may be about; `random` and other baselines share labels with
 # them, not numbers
 PUBLISHED = frozenset({"full", "set_cover", *GREEDY_VARIANTS})
-# %, test set; heldout: the epoch chosen on held-out noisy data
-ACCURACIES = ("best_top1", "last_top1", "heldout_top1")
+# %, test set
+ACCURACIES = ("best_top1", "last_top1")
 # columns of curves.csv that metrics.json does not repeat
-LAST_OF_CURVES = ("weighted_precision", "label_recall", "objective", "overlap", "covered_ball")
+LAST_OF_CURVES = (
+    "weighted_precision",
+    "label_recall",
+    "objective",
+    "overlap",
+    "covered_ball",
+    "fit",
+    "fit_false",
+)
 
 
 @dataclass(frozen=True)
 class StudyRecords:
     """A study, all its records by run name, and the slides' numbers.
 
-    slides: {group: {row: {best, covered, ...}}}.
+    slides: {group: {row: {best, covered, ...}}}. whole: whether every run of the study is there;
+    else the study is restricted to those that are.
     """
 
     study: Study
     folder: Path  # {results}/{scale}
     records: dict[str, record.Record]
     slides: dict[str, dict[str, dict[str, float]]]
+    whole: bool = True
 
     def runs_of(self, row: Row) -> list[record.Record]:
         """A row's records, one per seed, in the order of study.seeds."""
         return [self.records[name] for name in row.names]
+
+    def paired(self, *rows: Row) -> list[tuple[record.Record, ...]]:
+        """The rows' records seed by seed, for the seeds that every one of them has a run of."""
+        by_seed = [{r.spec.seed: r for r in self.runs_of(row)} for row in rows]
+        seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
+        return [tuple(runs[seed] for runs in by_seed) for seed in seeds]
 
     def slide_numbers(self, group: Group, row: Row) -> dict[str, float]:
         """The slides' numbers of a row; empty where they have none of it."""
@@ -62,6 +79,33 @@ def gather(study: Study, config: dict) -> StudyRecords:
     runs = folder / "runs"
     records = {name: packed.read(runs / name, name, spec) for name, spec in study.specs.items()}
     return StudyRecords(study, folder, records, read_yaml(study.directory / "slides.yaml"))
+
+
+def gather_finished(study: Study, config: dict) -> StudyRecords:
+    """As gather, of the runs that have finished, with the study restricted to them.
+
+    Raises RecordError for a record that is broken.
+    """
+    folder = Path(config["results"]) / study.scale
+    records = {}
+    for name, spec in study.specs.items():
+        run = folder / "runs" / name
+        if packed.find(run, spec) or (run / "metrics.json").exists():
+            records[name] = packed.read(run, name, spec)
+    return StudyRecords(
+        study if len(records) == len(study.specs) else restricted(study, records),
+        folder,
+        records,
+        read_yaml(study.directory / "slides.yaml"),
+        whole=len(records) == len(study.specs),
+    )
+
+
+def seeds_found(folder: Path) -> list[int]:
+    """Every seed that a record or a run's folder of {results}/{scale} is named after."""
+    names = [path.stem for path in (folder / "records").glob("*.json")]
+    names += [path.name for path in (folder / "runs").glob("*")]
+    return sorted({seed for name in names if (seed := seed_of(name)) is not None})
 
 
 def display_label(row: Row) -> str:

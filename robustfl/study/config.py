@@ -37,8 +37,8 @@ def read_yaml(path: Path) -> dict:
     no YAML.
     """
     try:
-        about = path.stat()
-        return _parse_yaml(path.resolve(), about.st_ino, about.st_mtime_ns, about.st_size)
+        status = path.stat()
+        return _parse_yaml(path.resolve(), status.st_ino, status.st_mtime_ns, status.st_size)
     except FileNotFoundError as error:
         raise StudyError(f"{path} must exist (run from the project's root); it does not") from error
 
@@ -105,20 +105,18 @@ class Scale:
     statement: str  # what may be read out of its numbers; the report opens with it
     warn: bool = False  # whether the statement is a warning
     auto: str | None = None  # `scale: auto` means this one on such a device: cuda | cpu
-    bears: tuple[str, ...] = ()  # what a claim may need, see `needs` in claims.yaml
     images: int = 0  # training images of a rung of the ladder; 0 for a scale that is none
 
 
 def scales(directory: Path | str = CONFIG_DIR) -> dict[str, Scale]:
     """Every scale of scales.yaml, by name. Raises StudyError for an entry without a statement."""
-    known = {}
+    by_name = {}
     for name, entry in read_yaml(Path(directory) / "scales.yaml").items():
-        about = {f.name: entry[f.name] for f in fields(Scale) if f.name in entry}
-        if "statement" not in about:
+        settings = {f.name: entry[f.name] for f in fields(Scale) if f.name in entry}
+        if "statement" not in settings:
             raise StudyError(f"scales.yaml: {name} must have a statement; it has none")
-        about["bears"] = tuple(about.get("bears", ()))
-        known[name] = Scale(name, **about)
-    return known
+        by_name[name] = Scale(name, **settings)
+    return by_name
 
 
 def resolve_scale(scale: str, directory: Path | str = CONFIG_DIR) -> str:
@@ -126,12 +124,12 @@ def resolve_scale(scale: str, directory: Path | str = CONFIG_DIR) -> str:
 
     Raises StudyError for a name that scales.yaml does not have.
     """
-    known = scales(directory)
+    by_name = scales(directory)
     if scale == "auto":
         device = "cuda" if cuda_present() else "cpu"
-        return next(s.name for s in known.values() if s.auto == device)
-    if scale not in known:
-        raise StudyError(f"scale must be one of {', '.join(known)}, auto; got {scale!r}")
+        return next(s.name for s in by_name.values() if s.auto == device)
+    if scale not in by_name:
+        raise StudyError(f"scale must be one of {', '.join(by_name)}, auto; got {scale!r}")
     return scale
 
 

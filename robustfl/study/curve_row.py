@@ -9,6 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+# Epochs between two looks at the whole training set of a run whose selection does not look at it.
+OBSERVE_EVERY = 10
+
 
 class Column(NamedTuple):
     unit: str

@@ -7,8 +7,8 @@ one name and one training. Everything that a run names is checked here, before a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -47,13 +47,14 @@ __all__ = [  # with what other rooms read of the config through this module
     "read_yaml",
     "readable_name",
     "resolve_scale",
+    "restricted",
     "rows_of",
     "scales",
     "snapshot",
 ]
 
 # Fields of a run that are not an experiment's: the group, the seeds, the scale, config.yaml.
-GIVEN = (
+SET_ELSEWHERE = (
     "dataset",
     "seed",
     "use_sample",
@@ -90,7 +91,7 @@ class Group:
 @dataclass(frozen=True)
 class Study:
     scale: str
-    about: Scale
+    scale_entry: Scale
     seeds: tuple[int, ...]
     groups: dict[str, Group]
     specs: dict[str, RunSpec] = field(repr=False)  # run name -> scaled spec
@@ -131,22 +132,22 @@ def load(
     config = check_config(read_yaml(directory / "config.yaml") | (config or {}))
     scale = resolve_scale(config["scale"] if scale is None else scale, directory)
     size = read_yaml(directory / "scales.yaml")[scale]
-    written = read_yaml(directory / "experiments.yaml")
+    experiments = read_yaml(directory / "experiments.yaml")
     seeds = tuple(config["seeds"] if config["seeds"] is not None else size["seeds"])
 
     # each row under each of its selectors, once per seed
     specs: dict[str, RunSpec] = {}
     trained: dict[RunSpec, str] = {}
     groups = {}
-    for key in _wanted(list(written["groups"]), scale, size, config):
-        entry = written["groups"][key]
+    for key in _wanted(list(experiments["groups"]), scale, size, config):
+        entry = experiments["groups"][key]
         rows = []
         variants = list(_variants(entry))
         times = Counter(label for label, _ in variants)
         for label, settings in variants:
             try:
                 runs = [
-                    _run(entry, settings, written["protocols"], seed, size, config)
+                    _run(entry, settings, experiments["protocols"], seed, size, config)
                     for seed in seeds
                 ]
                 names = tuple(_enter(name, spec, specs, trained) for name, spec in runs)
@@ -161,7 +162,23 @@ def load(
     return Study(scale, scales(directory)[scale], seeds, groups, specs, directory)
 
 
-def _wanted(known: list[str], scale: str, size: dict, config: dict) -> list[str]:
+def restricted(study: Study, names: Collection[str]) -> Study:
+    """The study as far as it has these runs: rows and groups without any of them are left out."""
+    groups = {}
+    for key, group in study.groups.items():
+        rows = [
+            replace(row, names=tuple(name for name in row.names if name in names))
+            for row in group.rows
+        ]
+        kept = tuple(row for row in rows if row.names)
+        if kept:
+            groups[key] = replace(group, rows=kept)
+    specs = {name: spec for name, spec in study.specs.items() if name in names}
+    seeds = tuple(seed for seed in study.seeds if any(s.seed == seed for s in specs.values()))
+    return replace(study, groups=groups, specs=specs, seeds=seeds)
+
+
+def _wanted(groups: list[str], scale: str, size: dict, config: dict) -> list[str]:
     """The user's groups, else the scale's own, else all that the scale does not leave out.
 
     In the order of the file. Raises StudyError for a group that experiments.yaml does not have.
@@ -173,14 +190,14 @@ def _wanted(known: list[str], scale: str, size: dict, config: dict) -> list[str]
         (f"scales.yaml: leave_out of {scale}", left_out),
     ):
         for key in keys:
-            if key not in known:
-                raise StudyError(f"{where} must be among {', '.join(known)}; got {key!r}")
+            if key not in groups:
+                raise StudyError(f"{where} must be among {', '.join(groups)}; got {key!r}")
 
-    # all of them are known: now the first list there is
+    # every key names a group: now the first list there is
     wanted = config["groups"]
     if wanted is None:
-        wanted = size.get("groups", [key for key in known if key not in left_out])
-    return [key for key in known if key in wanted]
+        wanted = size.get("groups", [key for key in groups if key not in left_out])
+    return [key for key in groups if key in wanted]
 
 
 def rows_of(entry: dict) -> dict[str, dict]:
@@ -200,11 +217,11 @@ def rows_of(entry: dict) -> dict[str, dict]:
 def _variants(entry: dict) -> Iterator[tuple[str, dict]]:
     """(label, settings) of each line of a group's table: a row once under each of its selectors."""
     for label, row in rows_of(entry).items():
-        own = row.get("set", {})
-        rules = row.get("rules", () if "method" in own else entry.get("rules", ()))
+        row_settings = row.get("set", {})
+        rules = row.get("rules", () if "method" in row_settings else entry.get("rules", ()))
         for method in rules or (None,):
-            chosen = {} if method is None else {"method": method}
-            yield label, entry.get("set", {}) | own | chosen
+            selector = {} if method is None else {"method": method}
+            yield label, entry.get("set", {}) | row_settings | selector
 
 
 def _run(
@@ -220,20 +237,18 @@ def _run(
             f"protocol must be one of {', '.join(protocols)}; got {entry['protocol']!r}"
         )
     protocol = {k: v for k, v in protocols[entry["protocol"]].items() if k != "open"}
-    if given := sorted({*protocol, *settings} & set(GIVEN)):
-        raise SpecError(f"set must not hold what the group, scale or config gives; got {given}")
+    if misplaced := sorted({*protocol, *settings} & set(SET_ELSEWHERE)):
+        raise SpecError(f"set must not hold what the group, scale or config gives; got {misplaced}")
 
     # the protocol alone is a spec too: names and sizes are relative to it
     base = RunSpec.from_dict(protocol | {"dataset": entry["dataset"], "seed": seed})
     spec = RunSpec.from_dict(base.asdict() | settings)
     scaled = scale_spec(spec, base, entry["protocol"], size, config)
     # RunSpec knows the choices of its fields, but not the registries
-    for name, known in (("dataset", DATASETS), ("method", SELECTORS), ("model", MODELS)):
-        for of in (spec, scaled):  # a scale may give another model
-            if getattr(of, name) not in known:
-                raise SpecError(
-                    f"{name} must be one of {', '.join(known)}; got {getattr(of, name)!r}"
-                )
+    for name, registry in (("dataset", DATASETS), ("method", SELECTORS), ("model", MODELS)):
+        for value in (getattr(spec, name), getattr(scaled, name)):  # a scale may give another model
+            if value not in registry:
+                raise SpecError(f"{name} must be one of {', '.join(registry)}; got {value!r}")
     return readable_name(entry["protocol"], base, spec), scaled
 
 
@@ -253,20 +268,20 @@ def _enter(name: str, spec: RunSpec, specs: dict, trained: dict) -> str:
 SNAPSHOT = ("experiments", "scales", "claims", "slides")
 
 
-def snapshot(known: Study, config: dict) -> dict[str, str]:
+def snapshot(study: Study, config: dict) -> dict[str, str]:
     """The YAML files that say all of a study, by name: what `load` needs to build it again.
 
     config.yaml is the study's own with its scale, seeds, groups and whatever else changes a run
     written out.
     """
     texts = {
-        f"{part}.yaml": (known.directory / f"{part}.yaml").read_text(encoding="utf-8")
+        f"{part}.yaml": (study.directory / f"{part}.yaml").read_text(encoding="utf-8")
         for part in SNAPSHOT
     }
     # written out, so that another default of config.yaml makes no other study of them
-    plain = read_yaml(known.directory / "config.yaml")
+    plain = read_yaml(study.directory / "config.yaml")
     fixed = {key: config[key] for key in ("epochs", "precision", "torch_compile") if key in config}
-    fixed |= {"scale": known.scale, "seeds": list(known.seeds), "groups": list(known.groups)}
+    fixed |= {"scale": study.scale, "seeds": list(study.seeds), "groups": list(study.groups)}
     texts["config.yaml"] = yaml.safe_dump(plain | fixed, sort_keys=False, width=110)
     return texts
 
@@ -285,7 +300,7 @@ def open_settings(directory: Path | str = CONFIG_DIR) -> list[Open]:
 
     Raises StudyError for one about a setting that no run has.
     """
-    written = read_yaml(Path(directory) / "experiments.yaml")
+    experiments = read_yaml(Path(directory) / "experiments.yaml")
     settings_left_open = []
 
     def add(where: str, settings: dict, reasons: dict) -> None:
@@ -297,9 +312,9 @@ def open_settings(directory: Path | str = CONFIG_DIR) -> list[Open]:
             value = settings[name] if name in settings else getattr(RunSpec, name)
             settings_left_open.append(Open(where, f"{name} {value}", reason))
 
-    for name, protocol in written["protocols"].items():
+    for name, protocol in experiments["protocols"].items():
         add(f"{name} protocol", protocol, protocol.get("open", {}))
-    for name, group in written["groups"].items():
+    for name, group in experiments["groups"].items():
         add(name, group.get("set", {}), group.get("open", {}))
         for label, row in rows_of(group).items():
             add(f"{name}, {label}", row.get("set", {}), row.get("open", {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,17 +116,24 @@ def unpack(folder: Path, names: list[str]) -> None:
     print(f"{written} runs unpacked into {folder / 'runs'}; {there} were there")
 
 
-def records(folder: Path) -> Iterator[tuple[str, Record]]:
+def records(
+    folder: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, Record]]:
     """(scale, record) of every run in {results}/{scale}: the packed, then folders of other specs.
 
-    Each is read by its own spec. Raises RecordError.
+    wanted: of a run's name, says whether to read it. Each is read by its own spec. Raises
+    RecordError.
     """
     hashes = set()
     for path in sorted((folder / "records").glob("*.json")):
+        if not wanted(path.stem):
+            continue
         run = packed.read_file(path)
         hashes.add((run.name, run.spec.hash))
         yield folder.name, run
     for path in sorted((folder / "runs").glob("*/metrics.json")):
+        if not wanted(path.parent.name):
+            continue
         run = record.read(path.parent, path.parent.name)
         # a folder of a packed run is the same run, and counts once
         if (run.name, run.spec.hash) not in hashes:

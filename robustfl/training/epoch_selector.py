@@ -13,6 +13,7 @@ from torch import nn
 from robustfl import rng
 from robustfl.selection import SELECTORS, OuterProducts, Selection, weights
 from robustfl.selection.outer import each
+from robustfl.study.curve_row import OBSERVE_EVERY
 from robustfl.study.run_spec import RunSpec
 from robustfl.training import embeddings, picks
 from robustfl.training.data import Data
@@ -26,9 +27,6 @@ from robustfl.training.metrics import (
     label_quality,
     training_fit,
 )
-
-# Epochs between passes over the training set that only measure, where no selection makes one.
-OBSERVE_EVERY = 10
 
 Points = np.ndarray | torch.Tensor | OuterProducts  # numpy on a CPU, torch on a GPU
 

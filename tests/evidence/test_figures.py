@@ -24,8 +24,10 @@ def test_every_group_has_its_figure(drawn):
     stems = {path.stem for path in folder.iterdir()}
     assert stems == set(figures.names(gathered.study)) >= set(gathered.study.groups)
     for path in folder.iterdir():
-        text = path.read_text()
-        assert text.rstrip().endswith("</svg>") and text.count("<path") > 20, path.name
+        text = path.read_text(encoding="utf-8")
+        assert text.rstrip().endswith("</svg>"), path.name
+        # words can be searched and copied
+        assert text.count("<path") > 10 and text.count("<text") > 10, path.name
 
 
 def test_same_records_same_bytes(tmp_path):
@@ -39,24 +41,26 @@ def test_same_records_same_bytes(tmp_path):
         assert not re.search(r"<dc:date>", text)
 
 
-def test_a_method_has_one_colour_in_all_figures(drawn):
+def test_what_the_slides_name_has_one_colour_in_all_figures(drawn):
+    """Other lines share what is left of eight colours, and differ by their markers."""
     gathered, _ = drawn
-    seen = {}
+    palette = {style.to_rgb(colour) for colour in style.PALETTE}
+    assert len(palette) == 8 and len(set(style.COLOURS.values())) == len(style.COLOURS)
     for group in gathered.study.groups.values():
         found = style.looks(gathered, group)
+        kinds = {}
         for row, look in found.items():
-            spec = gathered.study.specs[row.names[0]]
-            alike = [
-                r
-                for r in found
-                if style.approach(gathered.study.specs[r.names[0]]) == style.approach(spec)
-            ]
-            if len([r for r in alike if found[r].dashes == look.dashes]) == 1:  # no shades
-                assert seen.setdefault(style.approach(spec), look.colour) == look.colour
-        assert len({(look.colour, look.dashes, look.marker) for look in found.values()}) == len(
-            found
-        ), group.key
-    assert len(set(seen.values())) == len(seen) >= 5
+            kind = style.approach(gathered.study.specs[row.names[0]])
+            kinds.setdefault((kind, look.dashes), []).append(look.colour)
+            assert style.contrast(look.colour) >= style.LEAST_CONTRAST
+
+        # alone in its style a line has its colour itself, beside others a shade of it
+        for (kind, _), colours in kinds.items():
+            if len(colours) == 1:
+                named = style.to_rgb(style.COLOURS.get(kind, "#ffffff"))
+                assert colours[0] == named if kind in style.COLOURS else colours[0] in palette
+        looks = {(look.colour, look.dashes, look.marker) for look in found.values()}
+        assert len(looks) == len(found), group.key
 
 
 def test_points_are_means_of_seeds_beside_the_slides(tmp_path):

@@ -30,7 +30,6 @@ def test_ours_theirs_and_the_difference(planted):
     assert full.slides_best == 83.20
     assert full.best_top1_minus_slides == pytest.approx(41.0 - 83.20)
     assert full.last_top1_minus_slides == pytest.approx(39.0 - 83.20)
-    assert full.heldout_top1_minus_slides == pytest.approx(41.0 - 83.20)
     for method in ("facility_location", "centrality"):
         assert frame.loc[("FL weighted", method)].best_top1_minus_slides == pytest.approx(
             44.0 - 85.16

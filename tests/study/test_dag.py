@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from project_copy import copy_project, run_in
@@ -26,20 +27,24 @@ def test_smoke_study_end_to_end(clone):
     target = ["report/summary.pdf", "--config", "scale=smoke", GROUPS]
     output = snakemake(clone, *target)
     assert (clone / "report/summary.pdf").read_bytes().startswith(b"%PDF")
-    assert output.count(" done: train ") == 17 and "20 of 20 steps (100%) done: report" in output
-    assert len(output.splitlines()) <= 20 + 20, "a line a job, and what stands before and after"
+    assert output.count(" done: train ") == 17 and "21 of 21 steps (100%) done: summary" in output
+    lines = output.splitlines()
+    assert sum(" done: " in line for line in lines) == 21, "a line a job"
+    rules = len(re.findall(r"^[a-z_]+ +\d+$", output, flags=re.M))  # in snakemake's table
+    assert len(lines) - 21 <= 15 + rules, "and what stands before and after"
     logs = "".join(path.read_text() for path in (clone / "logs/smoke").iterdir())
     assert "record in" in logs and "no worker" not in logs
     records = sorted((clone / "results/smoke/runs").glob("*/metrics.json"))
     assert len(records) == 17
     assert "Nothing to be done" in snakemake(clone, *target)
+    snakemake_report_has_everything(clone, ["all", *target[1:]])
 
     others = [*target[:-1], GROUPS.replace('"set_cover_cifar10",', ""), "seeds=[0,1]"]
     plan = snakemake(clone, "-n", "all", *others[1:])
     assert plan.count("rule train:") == 6  # seed 1 of one group; seed 0 is there
     # what gathers the records has other words now; no run is trained again for a parameter
     changed = re.search(r"params have changed since last execution:\n\s*(.*)", plan)
-    assert changed is None or set(changed[1].split(", ")) <= {"figures", "report", "tables"}
+    assert changed is None or set(changed[1].split(", ")) <= {"figures", "page", "pdf", "tables"}
 
     victim = next(p for p in records if "centrality0.5" in str(p))
     first = json.loads(victim.read_text())
@@ -67,7 +72,7 @@ def test_any_words_reach_every_rule_and_absent_records_are_made_again(clone):
     words += [f"results=odd/{odd}", f"cache={odd}/c"]
     folder = json.dumps({"source": "folder", "folder": odd + "{x} ${y}"}, ensure_ascii=False)
     words += [f"data={folder}"]
-    assert "9 of 9 steps (100%)" in snakemake(clone, *words)
+    assert "10 of 10 steps (100%)" in snakemake(clone, *words)
     runs = clone / "odd" / odd / "smoke/runs"
     # runs of the sample in fp32 keep nothing in the cache, so that there is none
     assert len(list(runs.glob("*/metrics.json"))) == 6 and not (clone / odd).exists()
@@ -75,14 +80,28 @@ def test_any_words_reach_every_rule_and_absent_records_are_made_again(clone):
 
     # the report is there, and newer than all that is left
     shutil.rmtree(clone / "odd")
-    assert "9 of 9 steps (100%)" in snakemake(clone, *words)
+    assert "10 of 10 steps (100%)" in snakemake(clone, *words)
     next(runs.glob("*/metrics.json")).unlink()
     output = snakemake(clone, *words)
-    assert output.count(" done: train ") == 1 and "4 of 4 steps (100%)" in output
+    assert output.count(" done: train ") == 1 and "5 of 5 steps (100%)" in output
     assert "Nothing to be done" in snakemake(clone, *words)
 
     output = snakemake(clone, "data", *words[1:], ok=False)
     assert f"robustfl: cifar10: folder: {odd}{{x}} ${{y}}" in output
+
+
+def snakemake_report_has_everything(clone, target):
+    """Every table, figure and report stands in snakemake's own report, with captions."""
+    snakemake(clone, *target)
+    snakemake(clone, *target, "--report", "study.zip")
+    smoke = clone / "results/smoke"
+    made = [*smoke.glob("tables/*.csv"), *smoke.glob("figures/*.svg"), *smoke.glob("report.*")]
+    with ZipFile(clone / "study.zip") as archive:
+        held = {Path(name).name for name in archive.namelist()}
+        index = archive.read("study/report.html").decode()
+    assert {path.name for path in made} <= held and {"report.pdf", "report.html"} <= held
+    for words in ("An Empirical Study of Robust Deep Models", "means over seeds", "its selections"):
+        assert words in index, words
 
 
 def test_single_target_by_name(clone):

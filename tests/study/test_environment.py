@@ -4,8 +4,10 @@ import re
 import subprocess
 import tomllib
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import yaml
 
 
@@ -24,7 +26,7 @@ def test_conda_and_pip_pin_the_same():
 
 def test_everything_the_package_asks_for_is_pinned():
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["test"]
+    asked = sum(project["optional-dependencies"].values(), project["dependencies"])
     names = {re.split(r"[<>=!~\[]", line)[0].lower() for line in asked}
     assert names <= {name.lower() for name in pins()}
 
@@ -33,8 +35,12 @@ def test_torch_is_the_pair_that_fits():
     assert (pins()["torch"], pins()["torchvision"]) == ("2.13.0", "0.28.0")
 
 
-def test_what_mypy_asks_for_is_pinned():
-    asked = metadata.requires("mypy") or []
+OPTIONAL = pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is absent")
+
+
+@pytest.mark.parametrize("package", ["mypy", pytest.param("tensorboard", marks=OPTIONAL)])
+def test_what_a_tool_asks_for_is_pinned(package):
+    asked = metadata.requires(package) or []
     always = [line for line in asked if "extra ==" not in line and "python_version" not in line]
     names = {re.split(r"[<>=!~\[; ]", line)[0].lower().replace("-", "_") for line in always}
     assert names <= {name.lower().replace("-", "_") for name in pins()}

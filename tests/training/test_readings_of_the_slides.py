@@ -76,10 +76,10 @@ def test_another_shuffle_differs_in_the_order_alone(noisy, options):
 def test_a_random_subset_can_be_drawn_once(noisy, options):
     spec = dataclasses.replace(noisy, method="random", ratio=0.3, epochs=5, selection_interval=5)
     data, _ = prepare(spec, options, CPU)
-    chooser, model = EpochSelector(spec, data), new_model(spec, CPU)
-    drawn = [chooser(epoch, model).indices.tolist() for epoch in range(1, 6)]
+    selector, model = EpochSelector(spec, data), new_model(spec, CPU)
+    drawn = [selector(epoch, model).indices.tolist() for epoch in range(1, 6)]
     assert all(d == drawn[0] for d in drawn)
-    assert chooser.coverage.selections == 1
+    assert selector.coverage.selections == 1
 
 
 # as released, bug for bug
@@ -205,10 +205,10 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
     the gradient error is that of autograd's gradient of the last layer."""
     spec = dataclasses.replace(noisy, method="centrality", ratio=0.4, weights="cluster")
     data, _ = prepare(spec, options, CPU)
-    chooser, checked = EpochSelector(spec, data), []
+    selector, checked = EpochSelector(spec, data), []
 
     def observe(epoch, model, subset):
-        told = chooser.observe(epoch, model, subset)
+        told = selector.observe(epoch, model, subset)
         model.eval()
         model.zero_grad()
         logits = model(data.images.plain(0, len(data.given_labels)))
@@ -232,10 +232,10 @@ def test_columns_of_a_run_are_those_of_its_models(noisy, options):
         checked.append(epoch)
         return told
 
-    progress = train_epochs(new_model(spec, CPU), data, spec, select=chooser, observe=observe)
+    progress = train_epochs(new_model(spec, CPU), data, spec, select=selector, observe=observe)
     assert checked == [1, 2, 3]
     for row in progress.curves:
-        w = chooser.subset.weights
+        w = selector.subset.weights
         assert 0 < row["effective_size"] < 1
     assert progress.curves[-1]["effective_size"] == pytest.approx(
         w.sum() ** 2 / (len(w) * (w**2).sum())

@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.utils import validate
 
 sys.path.insert(0, workflow.basedir)
-from robustfl.evidence import claims
+from robustfl.evidence import claims, figures
 from robustfl.execution import worker_client
 from robustfl.execution.cli import spec_words as handed_on
 from robustfl.execution.job_lines import JobLines
@@ -72,3 +72,11 @@ def pretraining(wildcards):
         return []
     folder = f"{config['results']}/{wildcards.scale}/runs/{name}"
     return [] if packed.find(folder, known.spec(name)) else ancient(f"{folder}/metrics.json")
+
+
+def in_report(path, category, caption, name):
+    """A file with its place in snakemake's report; name: its stem, which says group and kind."""
+    kind, key = figures.parts(STUDY, name)
+    group = STUDY.groups.get(key)
+    labels = {"of": group.title if group else "the study", "shows": kind}
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)

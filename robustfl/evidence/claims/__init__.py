@@ -1,31 +1,40 @@
-"""The claims of config/claims.yaml against the records: reproduced, not reproduced or inconclusive.
+"""The claims of config/claims.yaml against the records.
 
-A claim (claim.py) is expanded into comparisons (comparison.py: a pair of rows, or a row and the
-slides' number, under one reading of the greedy rule); each comparison gives one verdict per measure
-(measures.py) and budget (verdict.py). Statistics are paired by seed:
+A claim (claim.py) is expanded into comparisons (comparison.py: rows, under one reading of the
+greedy rule); each comparison gives one verdict per measure (measures.py) and budget (verdict.py),
+where its preconditions (preconditions.py) are met. Statistics are paired by seed:
 robustfl.evidence.paired_tests.
 """
 
-from robustfl.evidence.claims.claim import Claim, Side, load
+from robustfl.evidence.claims.claim import Claim, Side, Statistic, further_sides, load, sides_of
 from robustfl.evidence.claims.comparison import Comparison, check, comparisons
 from robustfl.evidence.claims.verdict import (
+    Outcome,
+    Size,
     Verdict,
-    Why,
-    combined_verdict,
-    evaluate_comparison,
+    combined_outcome,
+    corrected,
+    floor,
+    slides_value,
     verdicts,
 )
 
 __all__ = [
     "Claim",
     "Comparison",
+    "Outcome",
     "Side",
+    "Size",
+    "Statistic",
     "Verdict",
-    "Why",
     "check",
-    "combined_verdict",
+    "combined_outcome",
     "comparisons",
-    "evaluate_comparison",
+    "corrected",
+    "floor",
+    "further_sides",
     "load",
+    "sides_of",
+    "slides_value",
     "verdicts",
 ]

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from robustfl.evidence.claims.measures import ACCURACIES, BUDGETS, MEASURES
+from robustfl.evidence.claims.preconditions import PRECONDITIONS
 from robustfl.evidence.tables import GREEDY_VARIANTS, row_of, row_under
 from robustfl.study.experiments import CONFIG_DIR, Group, Row, StudyError, read_yaml
+
+OVER = "over"  # a precondition that is measured on the claim's own row
+
+
+class Statistic(Enum):
+    """What is computed per seed; the values are how verdicts.csv names it."""
+
+    DIFFERENCE = "difference"
+    DISTANCE = "distance from slides"  # of a difference, or of a row's own number
+    RATIO = "ratio"
+    ORDER = "Kendall's tau"
 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
     """One entry of claims.yaml; workflow/schemas/claims.schema.yaml checks its form.
 
-    The statistic is over - under, over / under with `ratio`, or a row's own number; it is claimed
-    to lie within `bounds`.
+    The statistic is over - under, over / under with `ratio`, Kendall's tau of an `order`, or a
+    row's own number; it is claimed to lie within `bounds`.
     """
 
     key: str
     says: str
     slide: str
+    short: str = ""  # the same in a few words, for a sentence about several; of primary claims
     group: str | None = None
-    order: tuple = ()  # rows, best first: each pair (`pairs`: all | adjacent) is a comparison
-    pairs: str = "all"
+    order: tuple = ()  # rows, best first: one statistic per seed
     compare: tuple = ()  # (row, row) pairs of the group, the better first
     rows: tuple = ()  # rows held against the slides' `published` number
     published: str | None = None
@@ -40,8 +51,19 @@ class Claim:
     measures: tuple = ACCURACIES
     budgets: tuple = ("epochs",)
     rules: tuple = tuple(GREEDY_VARIANTS)
-    needs: str | None = None  # what the scale must bear, see `bears` in scales.yaml
-    headline: bool = False  # stands in words at the head of the report: first measure and budget
+    primary: bool = False  # answered on page 1 by its first measure; corrected with its like
+    fact: bool = False  # true by construction: shown, not judged
+    needs: dict = field(default_factory=dict)  # precondition -> side it is measured on, or OVER
+    random: dict | None = None  # the random subset of the same size, a side as `under`
+
+    @property
+    def statistic(self) -> Statistic:
+        """What is computed per seed."""
+        if self.order:
+            return Statistic.ORDER
+        if self.ratio:
+            return Statistic.RATIO
+        return Statistic.DIFFERENCE if self.tolerance is None else Statistic.DISTANCE
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -75,7 +97,8 @@ class Side:
 def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
     """The claims in the file's order.
 
-    Raises StudyError for an unknown key and for a measure, budget or rule that does not exist.
+    Raises StudyError for an unknown key and for a measure, budget, rule or precondition that does
+    not exist.
     """
     claims = []
     for key, entry in read_yaml(Path(path)).items():
@@ -87,24 +110,31 @@ def load(path: Path | str = CONFIG_DIR / "claims.yaml") -> list[Claim]:
         except TypeError as error:
             raise StudyError(f"{path}: claim {key}: {error}") from error
 
+        if claim.primary and not claim.short:
+            raise StudyError(f"claims.yaml: claim {key}: a primary claim must be `short` too")
+
         # what is misspelt here would be a claim that nothing ever tests
-        for field, names, registry in (
+        for field_, names, registry in (
             ("measures", claim.measures, MEASURES),
             ("budgets", claim.budgets, BUDGETS),
             ("rules", claim.rules, GREEDY_VARIANTS),
+            ("needs", claim.needs, PRECONDITIONS),
         ):
             for name in names:
                 if name not in registry:
                     raise StudyError(
-                        f"claims.yaml: claim {key}: {field} must be among {', '.join(registry)}; "
+                        f"claims.yaml: claim {key}: {field_} must be among {', '.join(registry)}; "
                         f"got {name!r}"
                     )
         claims.append(claim)
     return claims
 
 
-def sides_of(claim: Claim) -> list[tuple[Side, Side | None]]:
-    """(over, under) of each comparison; under is None for a claim about the slides' number."""
+def sides_of(claim: Claim) -> list[tuple[Side, ...]]:
+    """The sides of each comparison.
+
+    They are (over, under), (over,) for a claim about the slides' number, and all rows of an order.
+    """
     # two sides written out; an under without a row is the same row in another group
     if claim.over is not None:
         rows = claim.over["row"] if isinstance(claim.over["row"], list) else [claim.over["row"]]
@@ -112,13 +142,20 @@ def sides_of(claim: Claim) -> list[tuple[Side, Side | None]]:
         return [(Side(**claim.over | {"row": row}), Side(**{"row": row} | under)) for row in rows]
 
     group = claim.group or ""
+    if claim.order:
+        return [tuple(Side(group, row) for row in claim.order)]
     if claim.rows:
-        return [(Side(group, row), None) for row in claim.rows]
+        return [(Side(group, row),) for row in claim.rows]
+    return [(Side(group, over), Side(group, under)) for over, under in claim.compare]
 
-    # an order of n rows: each against every later one, or against the next one alone
-    pairs: Iterable = claim.compare
-    if claim.order and claim.pairs == "all":
-        pairs = combinations(claim.order, 2)
-    elif claim.order:
-        pairs = zip(claim.order, claim.order[1:])
-    return [(Side(group, over), Side(group, under)) for over, under in pairs]
+
+def further_sides(claim: Claim, over: Side) -> dict[str, Side]:
+    """What else a comparison looks at: the random subset, and where preconditions are measured.
+
+    By name: `random`, and each key of `needs`. over: the comparison's own first side.
+    """
+    named = {"random": {"row": over.row} | claim.random} if claim.random else {}
+    sides = {name: Side(**side) for name, side in named.items()}
+    return sides | {
+        name: over if side == OVER else Side(**side) for name, side in claim.needs.items()
+    }

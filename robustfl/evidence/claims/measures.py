@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
 from robustfl.evidence.tables import ACCURACIES, StudyRecords
+from robustfl.study.curve_row import OBSERVE_EVERY
 from robustfl.study.record import Record
 
 __all__ = ["ACCURACIES", "BUDGETS", "MEASURES", "Measure", "within"]
@@ -68,32 +68,52 @@ def last_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
     return tested(epochs)[-1]["test_top1"] if tested(epochs) else None
 
 
-def heldout_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
-    """Test accuracy, %, of the epoch that is best on held-out data with given labels.
+def best_top5(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
+    """Test images, %, whose label is among the five highest scores, at the best such epoch."""
+    return max((e["test_top5"] for e in tested(epochs)), default=None)
 
-    None without a hold-out.
+
+def last_top5(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
+    """The same at the last tested epoch."""
+    return tested(epochs)[-1]["test_top5"] if tested(epochs) else None
+
+
+def early_epochs(r: Record) -> int:
+    """How many of a run's epochs are its early stage."""
+    return max(1, round(EARLY * r.spec.epochs))
+
+
+def early_test_top1(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
+    """Mean test accuracy over the early stage, %."""
+    values = [e["test_top1"] for e in tested(r.curves) if e["epoch"] <= early_epochs(r)]
+    return float(np.mean(values)) if values else None
+
+
+def early_fit(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
+    """Mean accuracy on the whole training set over the early stage, %.
+
+    It is read where runs of every method have it: before each tenth epoch but the first. None
+    where the early stage is shorter than that, and in records that lack the column.
     """
-    judged = [e for e in epochs if e["heldout_acc"] is not None]
-    return max(judged, key=lambda e: e["heldout_acc"])["test_top1"] if judged else None
-
-
-def early(column: str) -> Reader:
-    """Mean of a column over the first tenth of the run's epochs."""
-
-    def read(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
-        first = [e for e in r.curves if e["epoch"] <= max(1, round(EARLY * r.spec.epochs))]
-        values = [e[column] for e in first if e[column] is not None]
-        return float(np.mean(values)) if values else None
-
-    return read
+    values = [
+        e["fit"]
+        for e in r.curves[1:]
+        if (e["epoch"] - 1) % OBSERVE_EVERY == 0
+        and e["epoch"] - 1 <= early_epochs(r)
+        and e["fit"] is not None
+    ]
+    return float(np.mean(values)) if values else None
 
 
 def gap(r: Record, epochs: list[dict], _: StudyRecords) -> float | None:
-    """Training minus test accuracy at the last epoch, points: what does not carry over."""
-    if not tested(epochs):
+    """Accuracy on the whole training set minus that on the test set, points, when the run ends.
+
+    None in records that lack the former.
+    """
+    fitted = [e["fit"] for e in epochs if e["fit"] is not None]
+    if not fitted or not tested(epochs):
         return None
-    last = tested(epochs)[-1]
-    return last["train_acc_given"] - last["test_top1"]
+    return fitted[-1] - tested(epochs)[-1]["test_top1"]
 
 
 def over_selections(column: str) -> Reader:
@@ -109,11 +129,6 @@ def over_selections(column: str) -> Reader:
 def metric(key: str) -> Reader:
     """A number of metrics.json, of the whole run."""
     return lambda r, epochs, _: r.metrics[key]
-
-
-def seconds(*parts: str) -> Reader:
-    """Seconds of the whole run spent on the parts together."""
-    return lambda r, epochs, _: sum(r.metrics["seconds"][p] for p in parts)
 
 
 def with_pretraining(plain: Reader) -> Reader:
@@ -132,16 +147,16 @@ def with_pretraining(plain: Reader) -> Reader:
     return read
 
 
-TRAINING = seconds("select", "train")  # evaluation is the same for all and no part of a method
 BACKWARDS = metric("backwards")
 MEASURES = {
     measure.key: measure
     for measure in (
         Measure("best_top1", best_top1, "best", "%", "test_points"),
         Measure("last_top1", last_top1, "last", "%", "test_points"),
-        Measure("heldout_top1", heldout_top1, "held-out", "%", "test_points"),
-        Measure("early_train_acc", early("train_acc_given"), "early training accuracy", "%"),
-        Measure("early_test_top1", early("test_top1"), "early test accuracy", "%", "test_points"),
+        Measure("best_top5", best_top5, "best top-5", "%", "test_points"),
+        Measure("last_top5", last_top5, "last top-5", "%", "test_points"),
+        Measure("early_fit", early_fit, "early accuracy on the whole training set", "%"),
+        Measure("early_test_top1", early_test_top1, "early test accuracy", "%", "test_points"),
         Measure("generalisation_gap", gap, "training minus test accuracy", "%"),
         Measure("covered", metric("covered"), "data covered", "share", "train_points"),
         Measure(
@@ -160,9 +175,7 @@ MEASURES = {
         ),
         Measure("backwards", BACKWARDS, "backward passes", "images", exact=True),
         Measure("forwards", metric("forwards"), "forward passes", "images", exact=True),
-        Measure("seconds", TRAINING, "seconds", "s"),
         Measure("energy", metric("energy"), "energy", "J"),
-        Measure("select_seconds", seconds("select"), "seconds of selecting", "s"),
         Measure(
             "backwards_with_pretraining",
             with_pretraining(BACKWARDS),
@@ -170,18 +183,8 @@ MEASURES = {
             "images",
             exact=True,
         ),
-        Measure(
-            "seconds_with_pretraining",
-            with_pretraining(TRAINING),
-            "seconds, with pretraining",
-            "s",
-        ),
     )
 }
-
-
-def _seconds_so_far(r: Record) -> list[float]:
-    return list(accumulate(t["select"] + t["train"] for t in r.timings))
 
 
 # What may be held equal: the cost a run has used up after each epoch. `passes` counts a backward
@@ -191,7 +194,6 @@ BUDGETS: dict[str, Callable[[Record], list[float]]] = {
     "epochs": lambda r: [e["epoch"] for e in r.curves],
     "backwards": lambda r: [e["backwards"] for e in r.curves],
     "passes": lambda r: [e["forwards"] + 2 * e["backwards"] for e in r.curves],
-    "seconds": _seconds_so_far,
 }
 
 

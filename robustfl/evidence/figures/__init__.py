@@ -14,6 +14,13 @@ from robustfl.study.experiments import Group, Study
 if TYPE_CHECKING:
     from robustfl.evidence.tables import StudyRecords
 
+FOREST = "verdicts"  # stem of the forest plot of the primary comparisons
+EXTRAS = {  # kinds of diagnostic figures -> what they show
+    "diagnostics": "its selections",
+    "classes": "its picks, class by class",
+    "picks": "its picked images",
+}
+
 
 def diagnosed(study: Study, group: Group) -> bool:
     """Whether a group gets a figure of its selections.
@@ -44,8 +51,9 @@ def extras(study: Study, group: Group) -> list[str]:
 
 
 def names(study: Study) -> list[str]:
-    """Stems of the figure files of a study: every group's, then the diagnostics'."""
+    """Stems of a study's figure files: the forest plot, every group's, then the diagnostics'."""
     return [
+        FOREST,
         *study.groups,
         *(
             f"{extra}_{key}"
@@ -55,10 +63,24 @@ def names(study: Study) -> list[str]:
     ]
 
 
+def parts(study: Study, name: str) -> tuple[str, str]:
+    """(what it shows, key of its group) of a file's stem; the key is empty for a file of all.
+
+    A file that is named after its group shows its rows.
+    """
+    if name in study.groups:
+        return "its rows", name
+    kind, _, key = name.partition("_")
+    return (EXTRAS[kind], key) if kind in EXTRAS and key in study.groups else (name, "")
+
+
 def draw(gathered: StudyRecords, folder: Path) -> None:
     """Write {name}.svg into `folder` for every name of names()."""
-    from robustfl.evidence.figures import picked_images, selection_quality, slides, style
+    from robustfl.evidence import claims
+    from robustfl.evidence.figures import forest, picked_images, selection_quality, slides, style
 
+    lines = [forest.Line(v) for v in claims.verdicts(gathered) if v.primary]
+    style.write_svg(lambda figure: forest.draw(figure, lines), folder / f"{FOREST}.svg")
     kinds = {
         "diagnostics": selection_quality.selection,
         "classes": picked_images.classes,

@@ -204,7 +204,7 @@ def ratio_points(
 
 def ratio_look(spec: RunSpec, position: int) -> dict[str, Any]:
     """How the selector at this position of the legend is drawn."""
-    other = style.OTHERS[position % len(style.OTHERS)]
+    other = style.PALETTE[-1 - position % 3]
     return {
         "color": style.COLOURS.get(style.approach(spec), other),
         "linestyle": style.dashes(spec),
@@ -271,7 +271,7 @@ def _dots(figure: Figure, points: list[Point], text: str, zero: bool = False) ->
         line = labels.index(point.row.label)
         neighbours = beside[point.row.label]
         released = point.row.method == "centrality"
-        colour = style.COLOURS.get(style.approach(point.spec), style.OTHERS[0])
+        colour = style.COLOURS.get(style.approach(point.spec), style.PALETTE[-1])
         handles[point.series] = axes.errorbar(
             point.mean,
             line + 0.22 * (neighbours.index(point) - (len(neighbours) - 1) / 2),

@@ -1,4 +1,4 @@
-"""From records to tables, figures and the PDF. `robustfl report` and the workflow call make()."""
+"""From records to tables, figures, the PDF and the page: `robustfl report` and the workflow."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ReportError(RuntimeError):
 
 
 def make(what: str, study: Study, config: dict, out: Path) -> None:
-    """Make one part: `tables` and `figures` from the records, `pdf` (at `out`) from the other two.
+    """Make one part: `tables` and `figures` from the records, `pdf` or `html` at `out` from those.
 
     Raises RecordError for a record that is absent, broken or not the study's, before anything is
-    written; ReportError when the tables or figures a PDF needs are absent or of another study.
+    written; ReportError when the tables or figures that `out` needs are absent or of another study.
     """
     folder = Path(config["results"]) / study.scale
     if what == "tables":
@@ -34,8 +34,13 @@ def make(what: str, study: Study, config: dict, out: Path) -> None:
         figures.draw(tables.gather(study, config), folder / "figures")
     elif what == "pdf":
         make_pdf(study, folder, Path(out))
+    elif what == "html":
+        from robustfl.evidence.report import page
+
+        report = made_before(study, folder)
+        page.make(tables.gather(study, config), report, Path(out))
     else:
-        raise ValueError(f"what must be one of tables, figures, pdf; got {what!r}")
+        raise ValueError(f"what must be one of tables, figures, pdf, html; got {what!r}")
 
 
 def make_tables(gathered: tables.StudyRecords, folder: Path) -> None:
@@ -78,14 +83,11 @@ def keep_study(study: Study, config: dict, folder: Path) -> None:
             write_atomically(folder / name, text)
 
 
-def make_pdf(study: Study, folder: Path, out: Path) -> None:
-    """Lay out summary.typ with the fonts that typst carries.
-
-    There is no system font, no network and no date in it, so the bytes repeat.
-    """
+def made_before(study: Study, folder: Path) -> dict:
+    """report.json, where it and all figures are this study's. Raises ReportError."""
     report = _read(folder / "tables" / "report.json")
 
-    # a report of other groups would typeset without a word, and beside the wrong figures
+    # a report of other groups would be laid out without a word, and beside the wrong figures
     keys = [section["key"] for section in report["sections"]]
     if (report["scale"], keys) != (study.scale, list(study.groups)):
         raise ReportError(
@@ -98,21 +100,58 @@ def make_pdf(study: Study, folder: Path, out: Path) -> None:
         raise ReportError(
             f"figures must exist; {', '.join(absent)} do not: run `robustfl report figures`"
         )
+    return report
+
+
+def make_pdf(study: Study, folder: Path, out: Path) -> None:
+    """Lay out summary.typ with the fonts that typst carries.
+
+    There is no system font, no network and no date in it, so the bytes repeat.
+    """
+    made_before(study, folder)
     import typst
 
     # typst reads nothing outside its root: the source and the results must both lie in it
     root = Path(os.path.commonpath([Path.cwd().resolve(), folder.resolve()]))
     inputs = {
-        "report": f"/{(folder / 'tables' / 'report.json').resolve().relative_to(root).as_posix()}"
+        name: f"/{path.resolve().relative_to(root).as_posix()}"
+        for name, path in _sources(study, folder).items()
     }
-    inputs["figures"] = f"/{(folder / 'figures').resolve().relative_to(root).as_posix()}"
     try:
         pdf = typst.compile(
-            SOURCE.resolve(), root=root, ignore_system_fonts=True, sys_inputs=inputs, timestamp=0
+            SOURCE.resolve(),
+            root=root,
+            font_paths=[font_folder()],
+            ignore_system_fonts=True,
+            sys_inputs=inputs,
+            timestamp=0,
         )
     except typst.TypstError as error:
         raise ReportError(f"{SOURCE} must compile: {error}") from error
     write_atomically(out, pdf)
+
+
+def _sources(study: Study, folder: Path) -> dict[str, Path]:
+    """What summary.typ reads, by the name of its input; a scale that warns speaks of itself alone.
+
+    The pages of several scales lie beside the scales' folders, where they have been made.
+    """
+    sources = {"report": folder / "tables" / "report.json", "figures": folder / "figures"}
+    if study.scale_entry.warn:
+        return sources
+    answered, ladder = folder.parent / "answers" / "answers.json", folder.parent / "ladder"
+    if answered.exists():
+        sources["answers"] = answered
+    if (ladder / "ladder.svg").exists() and (ladder / "memorisation.svg").exists():
+        sources["ladder"] = ladder
+    return sources
+
+
+def font_folder() -> Path:
+    """The fonts of matplotlib, in which the figures' text is set."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def _read(path: Path) -> dict:

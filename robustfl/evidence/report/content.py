@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections import Counter
 
 from robustfl.data import DATASETS
-from robustfl.evidence import figures
-from robustfl.evidence.claims import Verdict
-from robustfl.evidence.report import captions, cost, paragraphs, verdict_tables
-from robustfl.evidence.report.wording import join_with_and, with_sign
-from robustfl.evidence.tables import ACCURACIES, StudyRecords, display_label, group_table
+from robustfl.evidence.claims import Outcome, Verdict, floor
+from robustfl.evidence.report import captions, cost, paragraphs, slide_tables, verdict_tables
+from robustfl.evidence.report.wording import interval, join_with_and
+from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
 from robustfl.study.experiments import Group, open_settings
 from robustfl.study.record import Record
-from robustfl.study.run_names import without_seed
 
 
 def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
@@ -23,16 +21,18 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
     study = gathered.study
     return {
         "scale": study.scale,
-        "statement": study.about.statement,
-        "warn": study.about.warn,
+        "statement": study.scale_entry.statement,
+        "warn": study.scale_entry.warn,
+        "abstract": abstract(gathered, judged),
         "facts": facts(gathered),
         "protocols": protocols(gathered),
-        "verdicts": verdict_tables.summary(judged)
-        | {
-            "headlines": verdict_tables.headlines(judged),
+        "verdicts": {
+            "primary": verdict_tables.primary(judged),
+            "exploratory": verdict_tables.exploratory(judged),
+            "facts": verdict_tables.facts(judged),
             "said": verdict_tables.sentences(judged),
-            "details": verdict_tables.details(judged, gathered),
         },
+        "floors": floors(gathered),
         "cost": {
             "table": cost.table(gathered),
             "paragraph": cost.paragraph(gathered),
@@ -41,10 +41,72 @@ def content(gathered: StudyRecords, judged: list[Verdict]) -> dict:
         "sections": [section(gathered, group) for group in study.groups.values()],
         "open": [[o.where, o.setting, o.reason] for o in open_settings(study.directory)],
         "provenance": provenance(gathered),
-        "noise": noise(gathered),
-        "hashes": hashes(gathered),
-        "runs": run_list(gathered),
     }
+
+
+def abstract(gathered: StudyRecords, judged: list[Verdict]) -> list[str]:
+    """The question, what was run, and the answer: three sentences."""
+    family = [v for v in judged if v.primary]
+    seeds = len(gathered.study.seeds)
+    runs = len(gathered.records)
+    first = (
+        "The slides report that training on weighted representatives of gradient clusters costs "
+        "little accuracy, and under label noise gains some."
+    )
+    second = (
+        f"We repeat their experiments in {runs:,} runs at the {gathered.study.scale} scale, on "
+        f"{seeds} seed{'s' * (seeds != 1)}, beside a random subset of the same size."
+    )
+    return [first, second, answer(family)]
+
+
+def answer(family: list[Verdict]) -> str:
+    """What the primary comparisons come to, kind by kind, in one sentence."""
+
+    def of(*words: Outcome) -> list[Verdict]:
+        return [v for v in family if v.outcome in words]
+
+    kinds = (
+        ("holds", "hold", of(Outcome.REPRODUCED, Outcome.BY_SELECTION)),
+        (
+            "holds no better than with a random subset",
+            "hold no better than with a random subset",
+            of(Outcome.AS_RANDOM),
+        ),
+        ("does not hold", "do not hold", of(Outcome.NOT_REPRODUCED, Outcome.NO_DIFFERENCE)),
+        ("is undecided", "are undecided", of(Outcome.UNDECIDED)),
+        ("cannot be tested here", "cannot be tested here", of(Outcome.NOT_TESTABLE)),
+    )
+    parts = [
+        f"{len(members)} {one if len(members) == 1 else several} ({_named(members)})"
+        for one, several, members in kinds
+        if members
+    ]
+    if not parts:
+        return "No primary claim speaks of these groups."
+    return f"Of {len(family)} primary comparisons, {join_with_and(parts)}."
+
+
+def _named(verdicts: list[Verdict]) -> str:
+    """The claims in a few words, each with the greedy rules that it stands under here."""
+    rules: dict[str, list[str]] = {}
+    for v in verdicts:
+        of_claim = rules.setdefault(v.comparison.claim.short, [])
+        if v.comparison.rule is not None:
+            of_claim.append(GREEDY_VARIANTS[v.comparison.rule])
+    return "; ".join(
+        f"{short}, {join_with_and(of)}" if of else short for short, of in rules.items()
+    )
+
+
+def floors(gathered: StudyRecords) -> list[list[str]]:
+    """[group, difference] of full training with another shuffle from full training: chance."""
+    lines = []
+    for key, group in gathered.study.groups.items():
+        e = floor(gathered, key)
+        if e is not None:
+            lines.append([group.title, interval(e)])
+    return lines
 
 
 def sizes(gathered: StudyRecords) -> str:
@@ -133,83 +195,16 @@ def protocol(name: str, specs: list) -> str:
 
 
 def section(gathered: StudyRecords, group: Group) -> dict:
-    """One group: heading, paragraph, table and figure.
-
-    Where runs select again and again, diagnostics of their selections follow.
-    """
-    title = group.title
-    captions_of = {
-        "diagnostics": f"{title}: what is selected.",
-        "classes": f"{title}: how clean the picks of each class are, epoch by epoch (first "
-        "seed). Look for classes a rule fails on.",
-        "picks": f"{title}: the images picked most and least often (first seed), with their "
-        "given class and how often they were picked. A frame marks a false label: on the left it "
-        "is what a rule keeps by mistake, on the right what it rightly drops.",
-    }
+    """One group: heading, paragraph, table and figure; of_slides: whether they have numbers."""
     return {
         "key": group.key,
         "title": group.title,
         "slide": group.slide,
+        "of_slides": group.key in gathered.slides,
         "paragraph": paragraphs.paragraph(gathered, group),
-        "table": table(gathered, group),
-        "figure": {"file": f"{group.key}.svg", "caption": captions.caption(group)},
-        "diagnostics": [
-            {"kind": kind, "file": f"{kind}_{group.key}.svg", "caption": captions_of[kind]}
-            for kind in figures.extras(gathered.study, group)
-        ],
+        "table": slide_tables.table(gathered, group),
+        "figure": {"file": f"{group.key}.svg", "caption": captions.caption(gathered, group)},
     }
-
-
-def table(gathered: StudyRecords, group: Group) -> dict:
-    """Columns and formatted cells; a column nobody has a value for is left out."""
-    frame = group_table(gathered, group)
-    frame = frame.astype(object).where(frame.notna(), None)
-    noisy = any(gathered.study.specs[row.names[0]].noise != "none" for row in group.rows)
-    several = len(gathered.study.seeds) > 1
-    columns = [["Row", [display_label(row) for row in group.rows]]]
-
-    def spread(mean: float, sd: float | None) -> str:
-        return f"{mean:.2f}" + (f" ±{sd:.2f}" if several and sd is not None else "")
-
-    def add(title: str, cells: list) -> None:
-        if any(c is not None for c in cells):
-            columns.append([title, ["" if c is None else c for c in cells]])
-
-    def each(form, *keys: str) -> list:
-        return [
-            None if line[keys[0]] is None else form(*(line[k] for k in keys))
-            for _, line in frame.iterrows()
-        ]
-
-    add("Slides", each(lambda v: f"{v:.2f}", "slides_best"))
-    add("Slides, change", each(lambda v: with_sign(v, 1), "slides_change"))
-    changes = any(v is not None for v in frame["slides_change"])
-    for key, name in zip(ACCURACIES, ("Best", "Last", "Held-out")):
-        add(name, each(spread, key, f"{key}_std"))
-        add("Diff.", each(with_sign, f"{key}_minus_slides"))
-        if changes and key == "best_top1":
-            add("Change", each(with_sign, "best_change"))
-    if any(v is not None for v in frame["slides_best_top5"]):
-        add("Slides, top-5", each(lambda v: f"{v:.2f}", "slides_best_top5"))
-        add("Best top-5", each(lambda v: f"{v:.2f}", "best_top5"))
-        add("Diff.", each(with_sign, "best_top5_minus_slides"))
-    if noisy:
-        add("Clean picks", each(lambda v: f"{100 * v:.0f}", "label_precision"))
-        add("Clean weight", each(lambda v: f"{100 * v:.0f}", "weighted_precision"))
-    add("Slides, covered", each(lambda v: f"{100 * v:.0f}", "slides_covered"))
-    add("Covered", each(lambda v: f"{100 * v:.0f}", "covered"))
-    add("Diff.", each(lambda v: with_sign(100 * v, 0), "covered_minus_slides"))
-    add("Backw.", each(lambda v: f"{100 * v:.0f}", "backwards_of_full"))
-    add("Time, s", each(seconds_text, "seconds"))
-    return {
-        "columns": [c[0] for c in columns],
-        "rows": [list(cells) for cells in zip(*(c[1] for c in columns))],
-    }
-
-
-def seconds_text(value: float) -> str:
-    """Seconds with a digit after the point below 100."""
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def provenance(gathered: StudyRecords) -> list[list[str]]:
@@ -235,47 +230,3 @@ def provenance(gathered: StudyRecords) -> list[list[str]]:
     lines.append(["device", join_with_and(sorted({device(r) for r in gathered.records.values()}))])
     precision = sorted({r.precision for r in gathered.records.values()})
     return [*lines, ["precision", join_with_and(precision)]]
-
-
-def noise(gathered: StudyRecords) -> list[list[str]]:
-    """One line per drawing of label noise.
-
-    It is [data set, kind, rate asked, rate measured, seed, hash of the labels].
-    """
-    seen = {}
-    for r in gathered.records.values():
-        s = r.spec
-        p = r.metrics["provenance"]
-        # the hash tells drawings apart that agree in all else: of a subset, say
-        if s.noise != "none":
-            seen[s.dataset, s.noise, s.noise_rate, s.seed, p["label_hash"]] = r.metrics[
-                "noise_measured"
-            ]
-    return [
-        [DATASETS[d].title, kind, f"{rate:g}", f"{m:.4f}", str(seed), h[:16]]
-        for (d, kind, rate, seed, h), m in sorted(seen.items())
-    ]
-
-
-def hashes(gathered: StudyRecords) -> list[list[str]]:
-    """[data set, array, sha256], as verified before each run."""
-    seen = {
-        (DATASETS[r.spec.dataset].title, part.replace("_", " "), value)
-        for r in gathered.records.values()
-        for part, value in r.metrics["provenance"]["data_hashes"].items()
-    }
-    return [list(line) for line in sorted(seen)]
-
-
-def run_list(gathered: StudyRecords) -> list[list[str]]:
-    """[run name without its seed, seeds, spec hashes' first 8 digits] of every run.
-
-    verdict_tables.details counts in this order from 1.
-    """
-    runs: dict[str, list] = {}
-    for name, r in gathered.records.items():
-        runs.setdefault(without_seed(name), []).append(r)
-    return [
-        [k, ", ".join(str(r.spec.seed) for r in v), ", ".join(r.spec.hash[:8] for r in v)]
-        for k, v in runs.items()
-    ]

@@ -1,6 +1,6 @@
 """The ladder as a table, a page and a figure.
 
-{results}/ladder/ladder.csv, ladder.md and ladder.svg.
+{results}/ladder/ladder.csv, ladder.md, ladder.svg and memorisation.svg.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from robustfl.evidence import ladder
 from robustfl.evidence.figures import style
 from robustfl.evidence.ladder import MEASURES, REFERENCES, Rung, Step
-from robustfl.evidence.paired_tests import Estimate
-from robustfl.evidence.report.wording import join_with_and, with_sign
+from robustfl.evidence.report.wording import interval, join_with_and, with_sign
+from robustfl.evidence.tables import display_label
 from robustfl.files import write_atomically
 
 COLOURS = {  # by label; the released rule is dashed, as everywhere
     "full": "#000000",
     "full, another shuffle": "#7B3294",
-    "random": "#7F7F7F",
+    "random": "#6E6E6E",
     "weighted only": "#0072B2",
-    "weighted only, 0.5 medians": "#009E73",
+    "weighted only, 0.5 medians": "#00785A",
     "FL weighted": "#D55E00",
 }
 # share of the axis' logarithm by which lines stand apart, so that no bar covers another
@@ -31,7 +31,7 @@ SPREAD = 0.03
 
 
 def make(config: dict, folder: Path) -> None:
-    """Write the three files into `folder`.
+    """Write the four files into `folder`.
 
     Raises RecordError; ValueError where no run of the ladder is finished.
     """
@@ -48,6 +48,7 @@ def make(config: dict, folder: Path) -> None:
     )
     write_atomically(folder / "ladder.md", page(rungs, steps))
     style.write_svg(lambda figure: draw(figure, steps), folder / "ladder.svg")
+    style.write_svg(lambda figure: draw_memory(figure, rungs), folder / "memorisation.svg")
 
 
 def table(steps: list[Step]) -> pd.DataFrame:
@@ -111,6 +112,39 @@ def draw(figure: Figure, steps: list[Step]) -> None:
     style.legend(figure, [*drawn.values(), cross], [*drawn, "slides' difference"], 3)
 
 
+def draw_memory(figure: Figure, rungs: list[Rung]) -> None:
+    """False labels that each row predicts, over the epochs: a panel per rung, means over seeds."""
+    figure.set_size_inches(style.WIDTH, 2.6)
+    panels = figure.subplots(1, len(rungs), sharey=True, squeeze=False)[0]
+    drawn: dict[str, Any] = {}
+    for axes, rung in zip(panels, rungs):
+        for row in rung.rows:
+            runs = list(rung.records[row].values())
+            if not runs:
+                continue
+            # looks at the whole training set come at the same epochs in every seed of a row
+            looks = [[e for e in run.curves if e["fit_false"] is not None] for run in runs]
+            shared = set.intersection(*({e["epoch"] for e in look} for look in looks))
+            x = sorted(shared)
+            y = [
+                sum(e["fit_false"] for look in looks for e in look if e["epoch"] == epoch)
+                / len(looks)
+                for epoch in x
+            ]
+            released = row.method == "centrality"
+            (drawn[display_label(row)],) = axes.plot(
+                x,
+                y,
+                color=COLOURS[row.label],
+                linestyle=style.DASHES["centrality"] if released else "-",
+                linewidth=1,
+            )
+        axes.set_title(f"{rung.scale.images:,} images")
+        axes.set_xlabel("epoch")
+    panels[0].set_ylabel("false labels learnt (%)")
+    style.legend(figure, list(drawn.values()), list(drawn), 4)
+
+
 def _line(axes, climbed: list[Step], shift: float):
     """A row's line: means over seeds, with 95 % intervals where a rung has two seeds or more."""
     label = climbed[0].label
@@ -145,6 +179,7 @@ def page(rungs: list[Rung], steps: list[Step]) -> str:
         "## What each line does",
         "\n".join(f"- {sentence(steps, row)}" for row in ladder.rows_shown(steps)),
         "## What is memorised",
+        "![Share of the false labels learnt, over the epochs](memorisation.svg)",
         memory_sentence(rungs),
         _memory_table(rungs),
         "## Numbers",
@@ -207,13 +242,6 @@ def memory_sentence(rungs: list[Rung]) -> str:
         f"{shares}. A network that had learnt nothing but the truth would predict next to none of "
         "them."
     )
-
-
-def interval(e: Estimate) -> str:
-    """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
-    if e.low is None or e.high is None:
-        return f"{with_sign(e.mean)} (one seed)"
-    return f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
 
 
 def _memory_table(rungs: list[Rung]) -> str:

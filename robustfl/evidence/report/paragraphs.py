@@ -24,6 +24,7 @@ from robustfl.evidence.tables import (
     display_label,
     row_of,
     row_under,
+    values,
 )
 from robustfl.study.experiments import Group, Row
 
@@ -132,23 +133,34 @@ def _noise_beside_random(gathered: StudyRecords, group: Group) -> list[str]:
         return []
     sentences = []
     if random is not None:
-        by_chance = mean(gathered, random)
-        better = [
-            display_label(row)
-            for row in group.rows
-            if row.method in GREEDY_VARIANTS and mean(gathered, row) > by_chance
-        ]
-        beats = "beats" if len(better) == 1 else "beat"
         sentences.append(
             f"The random subset of the same size is {points(contrast(gathered, random, full))} "
-            "from full; "
-            + (f"{join_with_and(better)} {beats} it." if better else "no FL row beats it.")
+            "from full."
         )
+        sentences += _beside_random(gathered, group, random)
     drop = mean(gathered, full) - mean(gathered, full, "last_top1")
     return [
         *sentences,
         f"Full training loses {drop:.2f} points between its best and its last epoch.",
     ]
+
+
+def _beside_random(gathered: StudyRecords, group: Group, random: Row) -> list[str]:
+    """Which FL rows are above or below the random subset by more than their interval."""
+    sides: dict[str, list[str]] = {"above": [], "below": []}
+    for row in group.rows:
+        if row.method not in GREEDY_VARIANTS:
+            continue
+        e = contrast(gathered, row, random)
+        if e.low is not None and e.high is not None:
+            if e.low > 0:
+                sides["above"].append(display_label(row))
+            elif e.high < 0:
+                sides["below"].append(display_label(row))
+    parts = [f"{join_with_and(rows)} {side} it" for side, rows in sides.items() if rows]
+    if not parts:
+        return ["No FL row is decidedly on either side of it."]
+    return [f"Decided are {join_with_and(parts)}."]
 
 
 def _label_quality(gathered: StudyRecords, group: Group) -> list[str]:
@@ -182,11 +194,9 @@ def _more_noise(gathered: StudyRecords, group: Group) -> list[str]:
     if e.low is not None and e.high is not None and e.low <= 0 <= e.high:
         follows = "within seed noise: these runs cannot tell"
     elif e.mean > 0:
-        follows = (
-            "so these runs show it too, which asks for a look at the noise before it is believed"
-        )
+        follows = "so these runs show it too: the noise needs a look before that is believed"
     else:
-        follows = "so it does not follow from our runs"
+        follows = "so these runs show the opposite"
     return [
         f"The slides' accuracy at noise 0.4 (full {b['full']:.2f}, FL weighted "
         f"{b['FL weighted']:.2f} %) is above theirs at noise 0.2 ({a['full']:.2f}, "
@@ -283,21 +293,26 @@ def _coverage(gathered: StudyRecords, group: Group) -> list[str]:
 
 
 def _random(gathered: StudyRecords, group: Group) -> list[str]:
-    """At how many ratios the random subset is as good as each rule's, of those that have both."""
+    """At how many ratios each rule is decidedly above or below the random subset."""
     counts = []
     for method, rule in GREEDY_VARIANTS.items():
-        pairs = [
-            (random, greedy)
+        estimates = [
+            contrast(gathered, greedy, random)
             for random in group.rows
             if random.method == "random"
             and (greedy := row_of(group, random.label, method)) is not None
         ]
-        wins = sum(mean(gathered, random) >= mean(gathered, greedy) for random, greedy in pairs)
-        if pairs:
-            counts.append(f"the {rule} rule at {wins} of {len(pairs)} ratios")
+        decided = [e for e in estimates if e.low is not None and e.high is not None]
+        if decided:
+            above = sum(e.low > 0 for e in decided if e.low is not None)
+            below = sum(e.high < 0 for e in decided if e.high is not None)
+            counts.append(f"the {rule} rule is above it at {above} and below it at {below}")
     if not counts:
         return []
-    return [f"A random subset does as well as or better than {join_with_and(counts)}."]
+    return [
+        f"Against a random subset of the same size, {join_with_and(counts)} of the ratios, each "
+        "by its 95 % interval."
+    ]
 
 
 # the rest of the slides
@@ -337,13 +352,14 @@ def _ablations(gathered: StudyRecords, group: Group) -> list[str]:
 def _set_cover(gathered: StudyRecords, group: Group) -> list[str]:
     slides = _slide_accuracies(gathered, group)
     sentences = []
-    for count in ("43105", "38964"):
-        gradient, feature = f"gradient, {count}", f"feature, {count}"
-        if {gradient, feature} <= set(slides):
+    for gradient, feature in (
+        ("gradient, 43334", "feature, 43105"),
+        ("gradient, 39715", "feature, 38964"),
+    ):
+        if {gradient, feature} <= set(slides) and _pairs(group, gradient, feature):
             gain = slides[gradient] - slides[feature]
             sentences.append(
-                f"At {count} clusters the slides put gradient space {with_sign(gain)} points from "
-                "feature space."
+                f"The slides put {gradient} clusters {with_sign(gain)} points from {feature}."
             )
             sentences += _against_slides(gathered, group, gradient, feature, gain)
     full = next((row for row in group.rows if row.method == "full"), None)
@@ -357,25 +373,26 @@ def _set_cover(gathered: StudyRecords, group: Group) -> list[str]:
 
 def _analysis(gathered: StudyRecords, group: Group) -> list[str]:
     sentences = [
-        "The slides call FL better in training and less helpful on the test set, with curves but "
-        "no numbers."
+        "The slides call FL better in training and less helpful on the test set, by curves without "
+        "numbers."
     ]
     full = row_of(group, "full")
     if full is None:
         return sentences
 
-    def end_of_training(row: Row) -> float:
-        """Sum over seeds of the last epoch's training accuracy, %."""
-        return sum(r.curves[-1]["train_acc_given"] for r in gathered.runs_of(row))
-
+    # of the whole training set: points trained on are not the same ones for every row
+    whole = values([r for row in group.rows for r in gathered.runs_of(row)], "fit")
     for row in group.rows:
-        if row is not full:
-            train = (end_of_training(row) - end_of_training(full)) / len(row.names)
-            sentences.append(
-                f"{display_label(row)} ends {with_sign(train)} points from full in training "
-                f"accuracy; on the test set its best epoch is "
-                f"{points(contrast(gathered, row, full))} from full."
-            )
+        if row is full:
+            continue
+        sentence = (
+            f"On the test set the best epoch of {display_label(row)} is "
+            f"{points(contrast(gathered, row, full))} from full"
+        )
+        if whole is not None:
+            fitted = mean(gathered, row, "fit") - mean(gathered, full, "fit")
+            sentence += f", and it ends {with_sign(fitted)} points from it on the training set"
+        sentences.append(sentence + ".")
     return sentences
 
 

@@ -1,6 +1,7 @@
 """The verdicts as files and as the report's tables.
 
-First one line per claim, then one per comparison with links to its runs.
+Page 1 has the primary comparisons, the table behind them one line per claim and rule; verdicts.csv
+and verdicts.md have every comparison, with links to its runs.
 """
 
 from __future__ import annotations
@@ -11,118 +12,154 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustfl.evidence import paired_tests
-from robustfl.evidence.claims import Claim, Comparison, Verdict, Why, combined_verdict
-from robustfl.evidence.claims.measures import ACCURACIES, MEASURES
-from robustfl.evidence.paired_tests import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from robustfl.evidence.report.wording import with_sign
+from robustfl.evidence.claims import (
+    Claim,
+    Comparison,
+    Outcome,
+    Statistic,
+    Verdict,
+    slides_value,
+)
+from robustfl.evidence.claims.measures import MEASURES
+from robustfl.evidence.claims.verdict import FIRST_BUDGET, combined_outcome
+from robustfl.evidence.paired_tests import Estimate
+from robustfl.evidence.report.wording import join_with_and, with_sign
 from robustfl.evidence.tables import GREEDY_VARIANTS, StudyRecords
 from robustfl.files import write_atomically
 from robustfl.study.experiments import Row
-from robustfl.study.run_names import without_seed
 
-MARKS = {REPRODUCED: "+", NOT_REPRODUCED: "−", INCONCLUSIVE: "?"}
-EQUAL = {
-    "epochs": "epochs",
-    "backwards": "backward passes",
-    "passes": "all passes",
-    "seconds": "seconds",
-}
+EQUAL = {"epochs": "epochs", "backwards": "backward passes", "passes": "all passes"}
+NO_RULE = ""  # of a comparison that does not depend on the greedy rule
+
+
+# numbers in words
 
 
 def number(c: Comparison, measure: str, value: float | None) -> str:
     """A statistic in the report's units.
 
-    Points with a sign, a row's own value without, a factor for a ratio.
+    Points and tau with a sign, a row's own value without, a factor for a ratio.
     """
     if value is None:
         return ""
-    if c.claim.ratio:
+    if c.claim.statistic is Statistic.RATIO:
         return f"{value:.2f}×"
-    share = MEASURES[measure].share
-    if c.under is None:
+    share = MEASURES[measure].share and c.claim.statistic is not Statistic.ORDER
+    if len(c.rows) == 1:
         return f"{100 * value:.1f}" if share else f"{value:.2f}"
     return with_sign(100 * value, 1) if share else with_sign(value)
 
 
-def spread(v: Verdict) -> str:
+def interval(c: Comparison, measure: str, e: Estimate | None) -> str:
     """`+1.96 [+0.40, +3.52]`; the statistic as it is, not its distance from a target."""
-    if v.estimate is None:
+    if e is None:
         return "none"
-    e = v.estimate
-    c = v.comparison
-    text = number(c, v.measure, e.mean + c.target)
+    text = number(c, measure, e.mean + c.target)
     if e.low is None or e.high is None or e.low == e.high:
         return text
-    low = number(c, v.measure, e.low + c.target)
-    high = number(c, v.measure, e.high + c.target)
+    low = number(c, measure, e.low + c.target)
+    high = number(c, measure, e.high + c.target)
     return f"{text} [{low}, {high}]"
 
 
-def frame(verdicts: list[Verdict]) -> pd.DataFrame:
-    """One line per verdict.
+def spread(v: Verdict) -> str:
+    """The verdict's own statistic with its interval."""
+    return interval(v.comparison, v.measure, v.estimate)
 
-    Where the claim has a tolerance, value is the statistic's distance from the slides' value.
+
+def over_random(v: Verdict) -> str:
+    """The same against the random subset; empty where the claim names none."""
+    return "" if v.random is None else interval(v.comparison, v.measure, v.random)
+
+
+def outcome(v: Verdict) -> str:
+    """The verdict in words: the sign, and beside it the size where the slides have one."""
+    words = v.outcome.value
+    if v.size is not None and v.outcome.holds:
+        words = f"{words}, {v.size.value}"
+    return f"{words} ({v.reason})" if v.reason else words
+
+
+def found(v: Verdict) -> str:
+    """What an undecided comparison could have found, in its own unit."""
+    if v.detectable is None:
+        return ""
+    share = MEASURES[v.measure].share and v.comparison.claim.statistic is Statistic.DIFFERENCE
+    return f"{100 * v.detectable:.1f}" if share else f"{v.detectable:.1f}"
+
+
+# files
+
+
+def frame(verdicts: list[Verdict]) -> pd.DataFrame:
+    """One line per verdict; value is the statistic, or its distance where a tolerance is claimed.
+
+    over_random is the same statistic against the random subset of the same size. runs: the names
+    of each row's runs, rows apart by ` | `.
     """
     lines = []
     for v in verdicts:
-        c = v.comparison
-        e = v.estimate
+        c, e, r = v.comparison, v.estimate, v.random
         low, high = c.claim.bounds
         lines.append(
             {
                 "claim": c.claim.key,
                 "says": c.claim.says,
                 "slide": c.claim.slide,
+                "family": "primary" if v.primary else "exploratory",
                 "comparison": c.part,
                 "rule": "" if c.rule is None else GREEDY_VARIANTS[c.rule],
                 "measure": v.measure,
                 "equal": v.budget,
-                "slides": c.published,
-                "statistic": kind(c.claim),
+                "slides": slides_value(v),
+                "statistic": c.claim.statistic.value,
                 "value": e and e.mean,
                 "low": e and e.low,
                 "high": e and e.high,
                 "claimed_above": low,
                 "claimed_below": high,
                 "seeds": e and e.seeds,
-                "seed_noise_floor": v.floor,
-                "verdict": v.verdict,
+                "outcome": v.outcome.value,
                 "reason": v.reason,
+                "size": v.size.value if v.size else "",
                 "p": v.p,
                 "p_holm": v.p_holm,
-                "seeds_needed": v.needed,
-                "runs_over": " ".join(c.over.names),
-                "runs_under": " ".join(c.under.names) if c.under else "",
+                "detectable": v.detectable,
+                "over_random": r and r.mean,
+                "over_random_low": r and r.low,
+                "over_random_high": r and r.high,
+                "runs": " | ".join(" ".join(row.names) for row in c.rows),
             }
         )
     return pd.DataFrame(lines)
 
 
-def kind(claim: Claim) -> str:
-    """What the statistic of a claim is."""
-    if claim.ratio:
-        return "ratio"
-    return "difference" if claim.tolerance is None else "distance from slides"
-
-
 def write(verdicts: list[Verdict], gathered: StudyRecords, folder: Path) -> None:
     """verdicts.csv, and verdicts.md, which links to the records: packed files or metrics.json."""
-    write_atomically(
-        folder / "verdicts.csv",
-        frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-    )
+    write_atomically(folder / "verdicts.csv", csv_text(verdicts))
     write_atomically(folder / "verdicts.md", markdown(verdicts, gathered))
+
+
+def csv_text(verdicts: list[Verdict]) -> str:
+    """The text of verdicts.csv."""
+    return frame(verdicts).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
     """The text of verdicts.md. Its links lead from {results}/{scale}/tables to the records."""
     lines = ["# Verdicts", "", *sentences(verdicts), ""]
-    if not verdicts:
-        return "\n".join(lines)
+    families = {"Primary": True, "Exploratory": False}
+    for title, primary in families.items():
+        members = [v for v in verdicts if v.primary is primary]
+        if members:
+            lines += [f"## {title}", "", *_markdown_table(members, gathered), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(verdicts: list[Verdict], gathered: StudyRecords) -> list[str]:
     columns = ["claim", "comparison", "equal", "measure", "slides", "ours [95 % interval]"]
-    columns += ["verdict", "seeds needed", "runs"]
-    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    columns += ["over random", "verdict", "p (Holm)", "detectable", "runs"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for v in verdicts:
         c = v.comparison
         cells = [
@@ -130,19 +167,16 @@ def markdown(verdicts: list[Verdict], gathered: StudyRecords) -> str:
             c.part,
             EQUAL[v.budget],
             MEASURES[v.measure].name,
-            number(c, v.measure, c.published),
+            number(c, v.measure, slides_value(v)),
             spread(v),
-            f"**{v.verdict}**" + (f" ({v.reason})" if v.reason else ""),
-            needed(v),
-            " − ".join(_linked(row, gathered) for row in sides(c)),
+            over_random(v),
+            f"**{v.outcome.value}**" + (f" ({v.reason})" if v.reason else ""),
+            "" if v.p_holm is None else f"{v.p_holm:.2g}",
+            found(v),
+            " − ".join(_linked(row, gathered) for row in c.rows),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
-
-
-def sides(c: Comparison) -> list[Row]:
-    """The row or the two rows of a comparison."""
-    return [c.over] if c.under is None else [c.over, c.under]
+    return lines
 
 
 def _linked(row: Row, gathered: StudyRecords) -> str:
@@ -152,44 +186,61 @@ def _linked(row: Row, gathered: StudyRecords) -> str:
     )
 
 
-def needed(v: Verdict) -> str:
-    """Seeds that would decide it; empty for a decided verdict."""
-    if v.needed is None:
-        return ""
-    most = paired_tests.MOST_SEEDS
-    return f">{most - 1}" if v.needed >= most else str(v.needed)
+# sentences
 
 
 def sentences(verdicts: list[Verdict]) -> list[str]:
-    """How many comparisons are decided, before and after correction for their number."""
-    if not verdicts:
-        return ["No claim speaks of these groups."]
-    main = [v for v in verdicts if v.measure == "best_top1" and v.budget == "epochs"]
-    counts = Counter(v.verdict for v in main)
+    """What the primary comparisons come to, and what these seeds could have found."""
+    family = [v for v in verdicts if v.primary]
+    if not family:
+        return ["No primary claim speaks of these groups."]
     seeds = max(v.estimate.seeds for v in verdicts if v.estimate is not None)
-    text = [
-        f"Of {len(main)} comparisons of best accuracy at equal epochs, {counts[REPRODUCED]} are "
-        f"reproduced, {counts[NOT_REPRODUCED]} are not and {counts[INCONCLUSIVE]} are "
-        f"inconclusive, on {seeds} seed{'s' * (seeds > 1)}."
-    ]
+    counts = Counter(v.outcome for v in family)
+    parts = join_with_and([f"{n} {word.value}" for word, n in sorted_outcomes(counts)])
+    text = [f"Of {len(family)} primary comparisons on {_count(seeds, 'seed')}: {parts}."]
 
-    # what the correction for many tests leaves
-    corrected = [(v.verdict, v.p_holm) for v in main if v.p_holm is not None]
-    if corrected:
-        kept = sum(
-            verdict != INCONCLUSIVE and p < 1 - paired_tests.LEVEL for verdict, p in corrected
-        )
+    # what the runs could have told apart, before anybody reads the undecided ones
+    undecided = [v.detectable for v in family if v.detectable is not None]
+    if undecided:
         text.append(
-            "Each interval is at 95 % for itself: about one in twenty that have nothing to show "
-            f"decides all the same. Corrected for all {len(corrected)} tests of this kind (Holm), "
-            f"{kept} stay decided."
+            "An undecided one would have shown, four times in five, a true difference of "
+            f"{_range(undecided)} points."
+        )
+    if any(v.p_holm is not None for v in family):
+        text.append(
+            "Primary comparisons are corrected together (Holm); all other verdicts are "
+            "exploratory, each at 95 % for itself."
         )
     if seeds == 1:
-        text.append(
-            "With one seed nothing that varies with the seed can be decided; only counts that "
-            "follow from the protocol are."
-        )
+        text.append("With one seed nothing that varies with the seed can be decided.")
     return text
+
+
+def _range(numbers: list[float]) -> str:
+    low, high = f"{min(numbers):.1f}", f"{max(numbers):.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def sorted_outcomes(counts: Counter) -> list[tuple[Outcome, int]]:
+    """The outcomes that occur, in the order of the enum."""
+    return [(word, counts[word]) for word in Outcome if counts[word]]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def finding(v: Verdict, last: Verdict | None) -> str:
+    """One primary comparison in a sentence: best, last, random, and what it comes to."""
+    words = f"{v.comparison.part} is {spread(v)} by the best epoch"
+    if last is not None and last.estimate is not None:
+        words += f" and {spread(last)} by the last"
+    if v.random is not None:
+        words += f", {over_random(v)} over a random subset"
+    return f"{words}: {outcome(v)}"
+
+
+# the report's tables
 
 
 def by_claim(verdicts: list[Verdict]) -> dict[Claim, list[Verdict]]:
@@ -200,163 +251,133 @@ def by_claim(verdicts: list[Verdict]) -> dict[Claim, list[Verdict]]:
     return of_claim
 
 
-def summary(verdicts: list[Verdict]) -> dict[str, list[dict]]:
-    """Lines of the two opening tables.
-
-    `accuracy` has the claims on accuracy (best, last, held-out marks), `other` all others (one
-    mark). A claim with several comparisons is reproduced under a rule if all of them are, not
-    reproduced if one is not.
-    """
-    tables: dict[str, list[dict]] = {"accuracy": [], "other": []}
-    for claim, judged in by_claim(verdicts).items():
-        # accuracies share a line, with a mark for each; any other measure has its own
-        accurate = set(claim.measures) <= set(ACCURACIES)
-        for budget in claim.budgets:
-            for measures in [claim.measures] if accurate else [(m,) for m in claim.measures]:
-                shown = [v for v in judged if v.budget == budget and v.measure in measures]
-                line = _summary_line(claim, budget, measures, shown)
-                tables["accuracy" if accurate else "other"].append(line)
-    return tables
+def last_epoch_of(verdicts: list[Verdict], v: Verdict) -> Verdict | None:
+    """The verdict of the same comparison by the last epoch."""
+    return next(
+        (
+            other
+            for other in verdicts
+            if other.comparison is v.comparison
+            and (other.measure, other.budget) == ("last_top1", FIRST_BUDGET)
+        ),
+        None,
+    )
 
 
-def _summary_line(claim: Claim, budget: str, measures: tuple, verdicts: list[Verdict]) -> dict:
-    first = measures[0]
-    # comparisons that have different numbers of the slides leave the line without one
-    published = {
-        number(v.comparison, first, v.comparison.published) for v in verdicts if v.measure == first
+def primary(verdicts: list[Verdict]) -> list[dict]:
+    """Page 1: one line per primary comparison."""
+    lines = []
+    for v in (v for v in verdicts if v.primary):
+        last = last_epoch_of(verdicts, v)
+        c = v.comparison
+        lines.append(
+            {
+                "key": c.claim.key,
+                "says": c.claim.says,
+                "part": c.part,
+                "slides": number(c, v.measure, slides_value(v)),
+                "best": spread(v),
+                "last": "" if last is None else spread(last),
+                "over_random": over_random(v),
+                "p_holm": "" if v.p_holm is None else f"{v.p_holm:.2g}",
+                "outcome": v.outcome.value,
+                "mark": mark(v.outcome),
+                "size": v.size.value if v.size and v.outcome.holds else "",
+                "reason": v.reason,
+                "found": found(v),
+                "sentence": finding(v, last),
+            }
+        )
+    return lines
+
+
+def mark(word: Outcome) -> str:
+    """+ it holds, − it does not, = there is next to no difference, ? undecided; else empty."""
+    if word.holds or word is Outcome.FACT:
+        return "+"
+    signs = {
+        Outcome.NOT_REPRODUCED: "−",
+        Outcome.UNTRUE: "−",
+        Outcome.NO_DIFFERENCE: "=",
+        Outcome.UNDECIDED: "?",
     }
+    return signs.get(word, "")
+
+
+def exploratory(verdicts: list[Verdict]) -> list[dict]:
+    """One line per other claim, measure and budget, with a cell under each rule.
+
+    Claims of which nothing is testable stand once, with the reason.
+    """
+    lines = []
+    for claim, judged in by_claim(verdicts).items():
+        if claim.fact:
+            continue
+        for measure in claim.measures:
+            for budget in claim.budgets:
+                shown = [v for v in judged if (v.measure, v.budget) == (measure, budget)]
+                if not shown or shown[0].primary:
+                    continue
+                lines.append(_line(claim, measure, budget, shown))
+    return lines
+
+
+def facts(verdicts: list[Verdict]) -> list[dict]:
+    """What is true by construction: one line per claim, with its range over the comparisons."""
+    lines = []
+    for claim, judged in by_claim(verdicts).items():
+        values = [v.estimate.mean for v in judged if v.estimate is not None]
+        if claim.fact and values:
+            c, measure = judged[0].comparison, judged[0].measure
+            low, high = (number(c, measure, value) for value in (min(values), max(values)))
+            lines.append(
+                {
+                    "says": claim.says,
+                    "measure": MEASURES[measure].name,
+                    "value": low if low == high else f"{low} to {high}",
+                }
+            )
+    return lines
+
+
+def _line(claim: Claim, measure: str, budget: str, verdicts: list[Verdict]) -> dict:
+    reasons = {v.reason for v in verdicts if v.outcome is Outcome.NOT_TESTABLE}
+    untestable = all(v.outcome is Outcome.NOT_TESTABLE for v in verdicts)
     return {
         "key": claim.key,
         "says": claim.says,
         "slide": claim.slide,
         "equal": EQUAL[budget],
-        "measure": MEASURES[first].name,
-        "slides": published.pop() if len(published) == 1 else "",
-        "rules": [_reading(verdicts, rule, measures) for rule in GREEDY_VARIANTS],
+        "measure": MEASURES[measure].name,
+        "slides": _common_number(verdicts, measure),
+        "testable": not untestable,
+        "reason": "; ".join(sorted(reasons)) if untestable else "",
+        "rules": [] if untestable else _readings(verdicts),
     }
 
 
-def headlines(verdicts: list[Verdict]) -> list[dict]:
-    """One sentence per headline claim, by its first measure and budget.
-
-    It says what is claimed, and what each rule's runs say of it.
-    """
-    lines = []
-    for claim, judged in by_claim(verdicts).items():
-        if not claim.headline:
-            continue
-        measure, budget = claim.measures[0], claim.budgets[0]
-        main = [v for v in judged if (v.measure, v.budget) == (measure, budget)]
-        words = []
-        for rule, name in GREEDY_VARIANTS.items():
-            reading = _reading(main, rule, (measure,))
-            if reading is not None:
-                verdict = combined_verdict([v.verdict for v in _under(main, rule)])
-                subject = "" if _is_rule_free(main) else f"{name} rule "
-                words.append(f"{subject}{verdict} ({reading['text']})")
-        lines.append({"key": claim.key, "says": claim.says, "found": "; ".join(words)})
-    return lines
+def _common_number(verdicts: list[Verdict], measure: str) -> str:
+    """The slides' number, where all comparisons of the line have the same one."""
+    numbers = {number(v.comparison, measure, slides_value(v)) for v in verdicts}
+    return numbers.pop() if len(numbers) == 1 else ""
 
 
-def _is_rule_free(verdicts: list[Verdict]) -> bool:
-    """Whether no comparison depends on the greedy rule."""
-    return all(v.comparison.rule is None for v in verdicts)
+def _readings(verdicts: list[Verdict]) -> list[dict]:
+    """What a line says: once where nothing depends on the greedy rule, else under each rule."""
+    if all(v.comparison.rule is None for v in verdicts):
+        return [_reading(NO_RULE, verdicts)]
+    return [
+        _reading(name, [v for v in verdicts if v.comparison.rule in (rule, None)])
+        for rule, name in GREEDY_VARIANTS.items()
+    ]
 
 
-def _under(verdicts: list[Verdict], rule: str) -> list[Verdict]:
-    """The verdicts under a rule, those that depend on none among them."""
-    return [v for v in verdicts if v.comparison.rule in (rule, None)]
-
-
-def _reading(verdicts: list[Verdict], rule: str, measures: tuple) -> dict | None:
-    """What a line says under one rule.
-
-    None where no comparison depends on the rule and the first rule's cell says the same.
-    """
-    if _is_rule_free(verdicts) and rule != next(iter(GREEDY_VARIANTS)):
-        return None
-    judged = _under(verdicts, rule)
-    marks = {
-        m: MARKS[combined_verdict([v.verdict for v in judged if v.measure == m])] for m in measures
-    }
-    order = ACCURACIES if set(measures) <= set(ACCURACIES) else measures
-    return {
-        "text": _reading_text([v for v in judged if v.measure == measures[0]]),
-        "marks": [marks.get(m, "") for m in order],
-    }
-
-
-def _reading_text(verdicts: list[Verdict]) -> str:
-    """The number of one verdict; of several, how many lie as claimed, or why none can be judged."""
+def _reading(rule: str, verdicts: list[Verdict]) -> dict:
+    """The number of one verdict; of several, how many hold."""
     if len(verdicts) == 1:
-        return spread(verdicts[0])
-    if all(v.why in (Why.NO_NUMBER, Why.OTHER_SCALE) for v in verdicts):
-        return verdicts[0].reason
-    low, high = verdicts[0].comparison.claim.bounds
-    holds = sum(v.estimate is not None and low < v.estimate.mean < high for v in verdicts)
-    return f"{holds} of {len(verdicts)} as claimed"
-
-
-def details(verdicts: list[Verdict], gathered: StudyRecords) -> list[dict]:
-    """One entry per claim, in it one line per comparison, budget and measure.
-
-    The accuracies share a line. Runs are numbered as content.run_list counts them.
-    """
-    numbers = {
-        name: i for i, name in enumerate(dict.fromkeys(map(without_seed, gathered.study.specs)), 1)
-    }
-    entries = []
-    for claim, judged in by_claim(verdicts).items():
-        lines: dict[tuple, list[Verdict]] = {}
-        for v in judged:
-            measure = "" if v.measure in ACCURACIES else v.measure
-            lines.setdefault((v.comparison, v.budget, measure), []).append(v)
-        entries.append(
-            {
-                "key": claim.key,
-                "says": claim.says,
-                "slide": claim.slide,
-                "bounds": bounds(claim),
-                "accuracy": set(claim.measures) <= set(ACCURACIES),
-                "lines": [_detail(line, numbers) for line in lines.values()],
-            }
-        )
-    return entries
-
-
-def _detail(verdicts: list[Verdict], numbers: dict[str, int]) -> dict:
-    """One line: verdicts of one comparison and budget, of the accuracies or of one measure."""
-    first = verdicts[0]
-    c = first.comparison
-    measure = MEASURES[first.measure]
-    cells: list[dict | None] = [
-        {"text": spread(v), "mark": MARKS[v.verdict], "reason": v.reason} for v in verdicts
-    ]
-    # a claim on one accuracy leaves the columns of the others empty
-    if measure.key in ACCURACIES:
-        cells += [None] * (len(ACCURACIES) - len(cells))
-    shown = 100 if measure.share else 1
-    return {
-        "part": c.part,
-        "measure": measure.name,
-        "equal": EQUAL[first.budget],
-        "slides": number(c, measure.key, c.published),
-        "cells": cells,
-        "floor": "" if first.floor is None else f"{first.floor * shown:.2f}",
-        "needed": needed(first),
-        "runs": [numbers[without_seed(row.names[0])] for row in sides(c)],
-    }
-
-
-def bounds(claim: Claim) -> str:
-    """What the statistic is claimed to be, in words."""
-    if claim.tolerance is not None:
-        share = MEASURES[claim.measures[0]].share
-        shown = 100 * claim.tolerance if share else claim.tolerance
-        return f"within {shown:g} points of the slides' value"
-    low, high = claim.bounds
-    parts = [
-        f"above {low:g}" if low > float("-inf") else "",
-        f"below {high:g}" if high < float("inf") else "",
-    ]
-    return " and ".join(p for p in parts if p).replace("-", "−")
+        text = spread(verdicts[0])
+    else:
+        holds = sum(v.outcome.holds for v in verdicts)
+        text = f"{holds} of {len(verdicts)} reproduced"
+    word = combined_outcome([v.outcome for v in verdicts])
+    return {"rule": rule, "text": text, "mark": mark(word), "outcome": word.value}

@@ -13,7 +13,7 @@ BEST = "best_top1"
 
 def contrast(gathered: StudyRecords, a: Row, b: Row) -> Estimate:
     """a - b in best accuracy, points, paired by seed; an accuracy is rounded to one test image."""
-    pairs = zip(gathered.runs_of(a), gathered.runs_of(b))
+    pairs = gathered.paired(a, b)
     differences = [x.metrics[BEST] - y.metrics[BEST] for x, y in pairs]
     step = MEASURES[BEST].resolution(gathered.runs_of(a)[0])
     return paired_tests.estimate(differences, step)
@@ -39,6 +39,13 @@ def with_sign(value: float, digits: int = 2) -> str:
     # what rounds to 0 has no sign: -0.001 would read as a loss
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(e: Estimate) -> str:
+    """`+1.96 [+0.40, +3.52]`, or `+1.96 (one seed)`."""
+    if e.low is None or e.high is None:
+        return f"{with_sign(e.mean)} (one seed)"
+    return f"{with_sign(e.mean)} [{with_sign(e.low)}, {with_sign(e.high)}]"
 
 
 def points(e: Estimate) -> str:
