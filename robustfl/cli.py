@@ -101,6 +101,9 @@ def main(argv: list[str] | None = None, should_stop: Callable[[], bool] = lambda
     except ValueError as error:  # StudyError and SpecError among them
         _tell(error)
         return 2
+    except ImportError as error:  # a package is absent, or a limit of memory keeps it out
+        _tell(ImportError(f"a package could not be loaded: {error}"))
+        return 1
     except (RuntimeError, OSError) as error:
         _tell(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -113,10 +114,10 @@ def _replace(
     writer = f"{os.getpid()}-{threading.get_native_id()}"
     partial = path.with_name(f".{path.name}.{writer}.partial")
     partial.unlink(missing_ok=True)  # of a killed process that had the same number
+    _clear_partials(path)
     try:
         # what is private stays so while it is written; a new file gets what the umask leaves
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(partial, flags, 0o666 if there is None else 0o600)
+        descriptor = _begin(partial, 0o666 if there is None else 0o600)
         with open(descriptor, "wb") as file:
             _fill(file, content)
             file.flush()
@@ -124,12 +125,36 @@ def _replace(
                 _keep_permissions(descriptor, there)
             os.fsync(descriptor)
 
-        if previous is not None and there is not None:
-            os.replace(path, previous)
-        os.replace(partial, path)
+            # while the lock is held, so that nobody takes the file for a dead writer's
+            if previous is not None and there is not None:
+                os.replace(path, previous)
+            os.replace(partial, path)
         sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _begin(partial: Path, mode: int) -> int:
+    """A descriptor of a new file, locked as long as somebody writes it."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        if _taken(descriptor) is False:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # somebody looks whether its writer is dead
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # cleared away before it was locked
+
+
+def _clear_partials(path: Path) -> None:
+    """Remove what killed writers of `path` have left: a living one holds the lock of its file."""
+    for partial in path.parent.glob(f".{escape(path.name)}.*-*.partial"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            descriptor = os.open(partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if _taken(descriptor):
+                    partial.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _fill(file: BinaryIO, content: Content) -> None:

@@ -151,6 +151,27 @@ sys.exit(main(["tensorboard", "--scale", "laptop", "--out", sys.argv[1]]))
     assert not (tmp_path / "events").exists()
 
 
+def test_a_package_that_cannot_be_loaded_is_one_line(tmp_path):
+    """As torch under a limit of memory, whose library then cannot be mapped."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(
+        "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')\n"
+    )
+    name = "cifar10-robust-symmetric0.4-full-seed0"
+    words = ["train", name, "--scale", "smoke", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-m", "robustfl", *words],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert done.returncode == 1 and not (tmp_path / "run").exists()
+    assert done.stderr == (
+        "robustfl: a package could not be loaded: libtorch_cpu.so: failed to map segment from "
+        "shared object\n"
+    )
+
+
 def test_no_other_command_waits_for_an_optional_package():
     code = "import sys, robustfl.cli; sys.exit('tensorboard' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

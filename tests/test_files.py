@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from shutil import which
 
 import numpy as np
@@ -258,6 +259,51 @@ def test_what_a_killed_writer_of_the_same_number_left_is_no_obstacle(tmp_path):
 
 
 # paths and folders
+
+
+WRITER = """
+import sys, time
+from robustfl.files import write_atomically
+
+def slowly(file):
+    file.write(b"half of")
+    file.flush()
+    print("begun", flush=True)
+    time.sleep(60)
+
+write_atomically(sys.argv[1], slowly)
+"""
+
+
+def test_what_dead_writers_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_path):
+    path = tmp_path / "a [file]*"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [w.stdout.readline() for w in writers] == [b"begun\n"] * 2
+    assert len(list(tmp_path.iterdir())) == 2
+    writers[0].kill()
+    writers[0].wait()
+
+    (tmp_path / ".another file.1-1.partial").touch()
+    write_atomically(path, "whole")
+    living = f".{path.name}.{writers[1].pid}-{writers[1].pid}.partial"
+    assert names(tmp_path) == sorted([living, ".another file.1-1.partial", path.name])
+    writers[1].kill()
+    writers[1].communicate()
+    writers[0].stdout.close()
+    write_atomically(path, "again")
+    assert names(tmp_path) == [".another file.1-1.partial", path.name]
+
+
+def test_many_writers_of_one_file_do_not_clear_each_other_away(tmp_path):
+    """Each looks for what dead ones have left while the others are about to begin."""
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_atomically(path, f"{i}" * 999), range(400)))
+    assert names(tmp_path) == ["file"]
+    assert path.read_text(encoding="utf-8") in {f"{i}" * 999 for i in range(400)}
 
 
 def test_a_leading_tilde_is_a_home_folder(monkeypatch):

@@ -289,7 +289,7 @@ class Trial:
                 self._found("unclear", done, f"status {status}", text)
         elif bears:
             self._found("refused", done, f"status {status}", text)
-        elif call.mute and not text:
+        elif call.mute and "Traceback" not in text:
             pass  # its status is all that a command without stderr can say
         elif not clear(text):
             self._found("unclear", done, f"status {status}", text)
