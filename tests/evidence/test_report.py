@@ -92,6 +92,17 @@ def test_a_part_of_the_study_is_a_report(tmp_path):
     assert "Laptop scale" in first and "mean nothing" not in first
 
 
+def test_what_a_part_does_not_have_gets_no_empty_table(tmp_path):
+    """The ladder's rows alone have no primary claim, no slide of their own, no line of costs."""
+    known = experiments.load("desk", {"groups": ["ladder"], "seeds": [0]})
+    config = write_study(tmp_path, known)
+    make_all(known, config, tmp_path / "ladder.pdf")
+    whole = text_of(tmp_path / "ladder.pdf")
+    assert "No primary claim speaks of these groups" in whole and "Beyond the slides" in whole
+    for absent in ("Primary comparison", "Results, slide by slide", "Forward, %", "Figure 1"):
+        assert absent not in whole, absent
+
+
 def test_pdf_without_tables_says_what_to_run(smoke, tmp_path):
     known, config, folder = smoke
     with pytest.raises(report.ReportError, match="robustfl report tables"):
