@@ -352,3 +352,66 @@ def test_energy_is_told_where_a_device_reports_it(smoke, tmp_path):
     metered, silent = text_of(tmp_path / "summary.pdf"), text_of(smoke[2] / "summary.pdf")
     assert "Energy, kJ" in metered and "2.50" in metered and "other work on it included" in metered
     assert "Energy, kJ" not in silent and "No device of these runs reports energy" in silent
+
+
+def spread(spec):
+    """A wobble of each method's own, so that differences have an interval."""
+    return 0.2 * ((spec.seed + len(spec.method)) % 3)
+
+
+def test_beside_random_only_decided_rows_are_named(tmp_path):
+    gain = {"centrality": 3.0, "facility_location": -3.0}
+    text = planted(
+        tmp_path, "noise_0.4_cifar10", lambda s: 50 + gain.get(s.method, 0.0) + spread(s)
+    )
+    assert (
+        "Decided are FL only (released) and FL weighted (released) above it and FL only (exact) "
+        "and FL weighted (exact) below it." in text
+    )
+    assert "No FL row" not in text
+
+
+def test_beside_random_nothing_is_decided_where_nothing_differs(tmp_path):
+    text = planted(tmp_path, "noise_0.4_cifar10", lambda s: 50 + spread(s))
+    assert "No FL row is decidedly on either side of it." in text and "Decided are" not in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (3.0, "the exact rule is above it at 0 and below it at 0 and the released rule is above"),
+        (-3.0, "the released rule is above it at 0 and below it at 4 of the ratios"),
+    ],
+)
+def test_ratios_are_counted_on_the_side_where_the_interval_lies(tmp_path, gain, words):
+    text = planted(
+        tmp_path,
+        "speed_cifar10",
+        lambda s: 50 + gain * (s.method == "centrality") + spread(s),
+    )
+    assert words in text
+    assert ("released rule is above it at 4" in text) == (gain > 0)
+
+
+def test_captions_speak_of_noise_where_there_is_some(tmp_path):
+    known = experiments.load(
+        "laptop", {"groups": ["noise_0.4_cifar10", "medians_cifar10", "interval_cifar10"]}
+    )
+    gathered = tables.gather(known, write_study(tmp_path, known))
+    said = {key: captions.caption(gathered, group) for key, group in known.groups.items()}
+    assert "label noise" in said["noise_0.4_cifar10"] and "label noise" in said["medians_cifar10"]
+    assert "label noise" not in said["interval_cifar10"]
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_training_is_compared_on_the_whole_training_set_or_not_at_all(tmp_path, fitted):
+    known = experiments.load("laptop", {"groups": ["analysis_cifar10"], "seeds": [0, 1, 2]})
+    config = write_study(tmp_path, known, lambda s: (50 + spread(s), 45.0))
+    gathered = tables.gather(known, config)
+    for record in gathered.records.values():
+        # FL fits 4 points less of the whole set, though all of what it is trained on
+        fit = 95.0 if record.spec.method == "full" else 91.0
+        record.curves[-1]["fit"] = fit if fitted else None
+    text = paragraphs.paragraph(gathered, known.groups["analysis_cifar10"])
+    assert ("ends −4.00 points from it on the training set" in text) == fitted
+    assert ("on the training set" in text) == fitted
