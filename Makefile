@@ -19,7 +19,7 @@ summary: $(ENV) ## set everything up, run the study at the configured scale, bui
 	@echo "report/summary.pdf is up to date"
 
 test: $(ENV) ## set everything up, run the tests
-	$(RUN) python -m pytest tests
+	$(RUN) python -m pytest tests -n logical --dist worksteal
 
 lint: $(ENV) ## check style, format and types: ruff and mypy
 	$(RUN) ruff check $(LINTED)
