@@ -1,6 +1,6 @@
 # `make` alone prints what the targets do: the words after their ##.
 .DEFAULT_GOAL := help
-.PHONY: help summary test lint test-kernel test-page evidence bench bench-select bench-train bench-worker faults clean
+.PHONY: help summary test coverage lint test-kernel test-page evidence bench bench-select bench-train bench-worker faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
@@ -20,6 +20,9 @@ summary: $(ENV) ## set everything up, run the study at the configured scale, bui
 
 test: $(ENV) ## set everything up, run the tests
 	$(RUN) python -m pytest tests -n logical --dist worksteal
+
+coverage: $(ENV) ## which lines the fast tests run (a minute)
+	$(RUN) python -m pytest tests -n logical -m fast --cov=robustfl --cov-report=term:skip-covered
 
 lint: $(ENV) ## check style, format and types: ruff and mypy
 	$(RUN) ruff check $(LINTED)

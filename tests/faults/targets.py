@@ -80,7 +80,8 @@ class Place:
 
         # what a command reads from its working folder
         shutil.copytree(ROOT / "config", self.work / "config")
-        shutil.copy(ROOT / "report/summary.typ", self.work / "report")
+        for name in ("summary.typ", "references.yml"):
+            shutil.copy(ROOT / "report" / name, self.work / "report")
         np.save(self.work / "X.npy", np.random.default_rng(0).normal(size=(100, 5)))
         (self.work / "logs").mkdir()
 
