@@ -76,9 +76,9 @@ def test_runs_are_trained_in_order_and_packed(folder):
 def test_a_stopped_call_goes_on(folder):
     """SIGTERM in the middle of a run loses nothing: the next call ends with the same weights."""
     whole = start(
-        folder, "--at-once", "2", "--set", "epochs=10", "--set", f"results={folder}/whole"
+        folder, "--at-once", "2", "--set", "epochs=20", "--set", f"results={folder}/whole"
     )
-    process = start(folder, "--at-once", "2", "--set", "epochs=10")
+    process = start(folder, "--at-once", "2", "--set", "epochs=20")
     saved = folder / "results/smoke/runs"
     deadline = time.monotonic() + 100
     while not list(saved.glob("*/checkpoint.ckpt")) and time.monotonic() < deadline:
@@ -87,7 +87,7 @@ def test_a_stopped_call_goes_on(folder):
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert "stopped" in process.stdout.read()
 
-    again = start(folder, "--at-once", "2", "--set", "epochs=10")
+    again = start(folder, "--at-once", "2", "--set", "epochs=20")
     output = again.communicate(timeout=200)[0]
     assert again.returncode == 0, output
     assert whole.wait(timeout=200) == 0
