@@ -151,7 +151,8 @@ def _clear_partials(path: Path) -> None:
         with suppress(OSError):  # gone meanwhile, or another user's
             descriptor = os.open(partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                if _taken(descriptor):
+                # its writer may have ended well meanwhile, and begun another file of this name
+                if _taken(descriptor) and os.path.samestat(os.fstat(descriptor), partial.lstat()):
                     partial.unlink()
             finally:
                 os.close(descriptor)

@@ -49,7 +49,13 @@ def report(args: argparse.Namespace) -> int:
     if args.what in PAGES:  # a page is of several scales, so it lies beside their folders
         config = config_of(args)
         page = import_module(f"robustfl.evidence.report.{args.what}")
-        page.make(config, Path(config["results"]) / args.what)
+        folder = Path(config["results"]) / args.what
+        if args.study is None:
+            page.make(config, folder)
+        elif args.what == "answers":
+            page.make(config, folder, Path(args.study))
+        else:
+            raise ValueError(f"--study must be left out for {args.what}; got {args.study}")
         return 0
 
     # pandas and matplotlib come with this import, so that no other command waits for them

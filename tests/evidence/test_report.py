@@ -415,3 +415,75 @@ def test_training_is_compared_on_the_whole_training_set_or_not_at_all(tmp_path, 
     text = paragraphs.paragraph(gathered, known.groups["analysis_cifar10"])
     assert ("ends −4.00 points from it on the training set" in text) == fitted
     assert ("on the training set" in text) == fitted
+
+
+# group, what is planted, what must be said, what must not
+SENTENCES = {
+    "the best radius is the planted one": (
+        "radius_cifar10",
+        lambda s: 50 + 2.0 * (s.radius == 3) + spread(s),
+        ["the best mean here is r = 3 (", "r = 2 minus r = 3 is −2.00", "the opposite sign"],
+        ["the best mean here is r = 2"],
+    ),
+    "smaller subsets do better": (
+        "ratio_cifar10",
+        lambda s: 50 - 10 * s.ratio + spread(s),
+        ["flr 0.4 (exact) minus flr 0.6 (exact) is +2.00", "the slides' sign, clear of"],
+        ["opposite sign"],
+    ),
+    "smaller subsets do worse": (
+        "ratio_cifar10",
+        lambda s: 50 + 10 * s.ratio + spread(s),
+        ["flr 0.4 (exact) minus flr 0.6 (exact) is −2.00", "the opposite sign"],
+        ["the slides' sign, clear of"],
+    ),
+    "accuracy grows with the ratio under one rule": (
+        "speed_cifar10",
+        lambda s: 50 + 20 * s.ratio * (s.method == "facility_location") + 0.1 * s.seed,
+        ["With the exact rule 4 of 4 steps", "With the released rule 0 of 4 steps"],
+        ["released rule 4 of 4"],
+    ),
+    "two ablations have the slides' sign": (
+        "ablations_cifar10",
+        lambda s: 50 - 3 * (s.optimizer == "adam") - 3 * (s.batch_size == 128) + 0.1 * s.seed,
+        ["2 of 5 have the slides' sign"],
+        ["5 of 5 have"],
+    ),
+    "set cover beside the slides": (
+        "set_cover_cifar10",
+        lambda s: 50 - 4 * (s.embedding == "gradient") + spread(s),
+        ["gradient, 43334 minus feature, 43105 is −4.", "the opposite sign", "reaches 50."],
+        ["the slides' sign, clear of"],
+    ),
+    "a group without numbers is ranked": (
+        "baselines_cifar10",
+        lambda s: 50 + 5 * (s.method == "el2n") + 2 * (s.method == "small_loss"),
+        ["The slides have no number for this group", "of best accuracy: EL2N +5.00, small loss"],
+        ["of best accuracy: small loss"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_a_sentence_follows_the_numbers(tmp_path, case):
+    key, accuracy, present, absent = SENTENCES[case]
+    text = planted(tmp_path, key, accuracy)
+    for words in present:
+        assert words in text, (words, text)
+    for words in absent:
+        assert words not in text, (words, text)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_paragraph_on_cost_counts_the_ratios_that_save_time(tmp_path, slow):
+    known = experiments.load("laptop", {"groups": ["speed_cifar10"], "seeds": [0, 1]})
+
+    def change(made):
+        subset = "facility_location0.2" in made["name"] or "centrality0.2" in made["name"]
+        made["seconds"]["train"] = 9.0 if subset and slow else 1.0 if subset else 5.0
+
+    gathered = tables.gather(known, write_study(tmp_path, known, change=change))
+    paragraph = content.content(gathered, [])["cost"]["paragraph"]
+    count = 0 if slow else 1
+    assert f"with the exact rule at {count} of 5 ratios" in paragraph
+    assert ("(20%)" in paragraph) == (not slow)

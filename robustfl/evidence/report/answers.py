@@ -1,6 +1,8 @@
 """The primary claims, each at the largest scale that can test it: a table, a page, a figure.
 
-{results}/answers/answers.csv, answers.md, answers.json (which the PDF lays out) and answers.svg.
+{results}/answers holds answers.csv, answers.md, answers.json (which the PDF lays out) and
+answers.svg, and in study/ the YAML files that they were made from: a published page stands by
+itself.
 """
 
 from __future__ import annotations
@@ -15,20 +17,24 @@ from robustfl.evidence.answers import Answer
 from robustfl.evidence.figures import forest, style
 from robustfl.evidence.report import verdict_tables
 from robustfl.files import write_atomically
+from robustfl.study.experiments import CONFIG_DIR
+
+STUDY_FILES = tuple(f"{n}.yaml" for n in ("claims", "config", "experiments", "scales", "slides"))
 
 
-def make(config: dict, folder: Path) -> None:
-    """Write the four files into `folder`.
+def make(config: dict, folder: Path, directory: Path = CONFIG_DIR) -> None:
+    """Write the four files into `folder`, with a copy of the YAML files of `directory`.
 
     Raises RecordError; ValueError where no run of a primary claim is finished.
     """
-    everything = answers.in_order(answers.at_every_scale(config))
+    everything = answers.in_order(answers.at_every_scale(config, directory), directory)
     if not everything:
         raise ValueError(
             f"results must hold finished runs of a primary claim; {config['results']} has none: "
             "make evidence"
         )
-    chosen = answers.in_order(answers.answers(sorted(everything, key=lambda a: -a.images)))
+    largest_first = sorted(everything, key=lambda a: -a.images)
+    chosen = answers.in_order(answers.answers(largest_first), directory)
     everything = [next((a for a in chosen if a.place == b.place), b) for b in everything]
     write_atomically(
         folder / "answers.csv",
@@ -41,6 +47,11 @@ def make(config: dict, folder: Path) -> None:
     write_atomically(folder / "answers.md", page(everything, chosen))
     marks = [forest.Line(a.verdict, f"{a.images:,} images") for a in chosen]
     style.write_svg(lambda figure: forest.draw(figure, marks), folder / "answers.svg")
+
+    # a published page is made again from these very files
+    if directory.resolve() != (folder / "study").resolve():
+        for name in STUDY_FILES:
+            write_atomically(folder / "study" / name, (directory / name).read_bytes())
 
 
 def table(everything: list[Answer], chosen: list[Answer]) -> pd.DataFrame:
