@@ -7,7 +7,7 @@ PYTHON ?= python3
 CORES ?= 4
 ENV := .venv/.complete
 # tests that wait for a process leave a core to one more
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc) + 1)
 # jobs of the workflow find the environment's python first; one thread each
 RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PIP := PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q
