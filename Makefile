@@ -6,8 +6,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
 ENV := .venv/.complete
-# tests that wait for a process leave a core to one more
-WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc) + 1)
 # jobs of the workflow find the environment's python first; one thread each
 RUN := PATH="$$PWD/.venv/bin:$$PATH" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PIP := PATH="$$PWD/.venv/bin:$$PATH" python -m pip install --disable-pip-version-check -q
@@ -22,10 +20,10 @@ summary: $(ENV) ## set everything up, run the study at the configured scale, bui
 	@echo "report/summary.pdf is up to date"
 
 test: $(ENV) ## set everything up, run the tests
-	$(RUN) python -m pytest tests -n $(WORKERS) --dist worksteal
+	$(RUN) python -m pytest tests -n logical --dist loadfile --no-loadscope-reorder
 
 coverage: $(ENV) ## which lines the fast tests run (a minute)
-	$(RUN) python -m pytest tests -n $(WORKERS) -m fast --cov=robustfl --cov-report=term:skip-covered
+	$(RUN) python -m pytest tests -n logical -m fast --cov=robustfl --cov-report=term:skip-covered
 
 lint: $(ENV) ## check style, format and types: ruff and mypy
 	$(RUN) ruff check $(LINTED)

@@ -59,7 +59,12 @@ SLOW_FILES = (
 )
 
 
+# Files that take a minute or more. They go first, so that none is left to one process at the end.
+LONGEST_FILES = ("test_faults", "test_dag", "test_worker", "test_campaign", "test_recipes")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST_FILES)
     for item in items:
         slow = item.get_closest_marker("slow") or item.path.stem.startswith(SLOW_FILES)
         if not slow:
