@@ -1,7 +1,7 @@
 # `make` alone prints what the targets do: the words after their ##.
 .DEFAULT_GOAL := help
-.PHONY: help summary test coverage lint test-kernel test-page evidence \
-	bench bench-select bench-train bench-worker faults clean
+.PHONY: help summary test coverage lint test-kernel test-page evidence
+.PHONY: bench bench-select bench-train bench-worker faults clean
 SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 4
