@@ -92,22 +92,24 @@ def test_a_reader_never_sees_a_part(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-    code = """
+WRITER = """
 import sys, time
 from robustfl.files import write_atomically
 
 def slowly(file):
-    file.write(b"half")
+    file.write(b"half of")
     file.flush()
     print("begun", flush=True)
     time.sleep(60)
 
 write_atomically(sys.argv[1], slowly)
 """
-    command = [sys.executable, "-c", code, str(path)]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+    command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "begun\n"
         writer.send_signal(signal.SIGKILL)
@@ -258,23 +260,6 @@ def test_what_a_killed_writer_of_the_same_number_left_is_no_obstacle(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-# paths and folders
-
-
-WRITER = """
-import sys, time
-from robustfl.files import write_atomically
-
-def slowly(file):
-    file.write(b"half of")
-    file.flush()
-    print("begun", flush=True)
-    time.sleep(60)
-
-write_atomically(sys.argv[1], slowly)
-"""
-
-
 def test_what_dead_writers_left_is_cleared_and_a_living_one_is_not_disturbed(tmp_path):
     path = tmp_path / "a [file]*"
     writers = [
@@ -304,6 +289,9 @@ def test_many_writers_of_one_file_do_not_clear_each_other_away(tmp_path):
         list(pool.map(lambda i: write_atomically(path, f"{i}" * 999), range(400)))
     assert names(tmp_path) == ["file"]
     assert path.read_text(encoding="utf-8") in {f"{i}" * 999 for i in range(400)}
+
+
+# paths and folders
 
 
 def test_a_leading_tilde_is_a_home_folder(monkeypatch):
