@@ -17,9 +17,7 @@ from robustfl.evidence.answers import Answer
 from robustfl.evidence.figures import forest, style
 from robustfl.evidence.report import verdict_tables
 from robustfl.files import write_atomically
-from robustfl.study.experiments import CONFIG_DIR
-
-STUDY_FILES = tuple(f"{n}.yaml" for n in ("claims", "config", "experiments", "scales", "slides"))
+from robustfl.study.experiments import CONFIG_DIR, SNAPSHOT
 
 
 def make(config: dict, folder: Path, directory: Path = CONFIG_DIR) -> None:
@@ -50,7 +48,7 @@ def make(config: dict, folder: Path, directory: Path = CONFIG_DIR) -> None:
 
     # a published page is made again from these very files
     if directory.resolve() != (folder / "study").resolve():
-        for name in STUDY_FILES:
+        for name in (f"{part}.yaml" for part in (*SNAPSHOT, "config")):
             write_atomically(folder / "study" / name, (directory / name).read_bytes())
 
 
